@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A virtual machine as every engine sees it: guest RAM, the loaded image and modules, devices,
+ * the guard and its callbacks, the verdict log. An engine only runs vCPUs and switches views.
+ *
+ * Who calls whom: a verb builds a struct vm, loads into it, calls vm_run(). vm_run() drives the
+ * engine (vmm/engine.h); the engine reports crossings to vm_judge(), which asks model/ and logs.
+ * The hosted kernel and the scenario runner hang on vm_on_host_port().
+ */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "lib/error.h"
+#include "lib/file.h"
+#include "model/guard.h"
+#include "vmm/abi.h"
+
+struct engine_ops; /* vmm/engine.h: sim now, kvm later */
+struct vm;
+
+struct vm_config {
+	const struct engine_ops *engine;
+	uint64_t ram_size;   /* bytes; 0: 64 MiB */
+	unsigned vcpus;	     /* 1..GH_MAX_VCPUS */
+	uint64_t seed;	     /* schedule */
+	uint64_t budget;     /* instructions in all, 0: 200 million */
+	uint32_t x_kind;     /* enum gm_x_kind that the modules were wrapped with */
+	FILE *console;	     /* guest console, NULL: kept for vm_console() only */
+	FILE *trace;	     /* --trace story, NULL: none */
+	size_t log_lines;    /* ring size, 0: 1 << 20 */
+};
+
+/* A module ready to load: the wrapped object, its manifest, what the administrator binds. */
+struct vm_module_source {
+	const char *name;
+	struct blob ko;		       /* wrapped ET_REL */
+	struct blob manifest;	       /* binary */
+	const struct guard_binding *binding; /* NULL: registered as not-bound */
+};
+
+enum vm_exit_reason {
+	VM_EXIT_GUEST,	      /* port 0xf4: status */
+	VM_EXIT_HALTED,	      /* every vCPU sleeps and nothing can wake it */
+	VM_EXIT_TRIPLE_FAULT, /* vcpu, rip */
+	VM_EXIT_ENGINE,	      /* the guest killed or confused the engine: message says how */
+	VM_EXIT_BUDGET,
+	VM_EXIT_INTERRUPTED, /* Ctrl-C (vm_interrupt()) */
+	VM_EXIT_STOPPED,     /* guard: stop_vm, or lower-failed on the last running vCPU */
+	VM_EXIT_HOST	     /* a host port handler asked to stop */
+};
+
+struct vm_exit {
+	enum vm_exit_reason reason;
+	unsigned vcpu;
+	int status;
+	uint64_t rip;
+	char message[256]; /* one line for people, with symbol */
+};
+
+/* One log line as kept: the core's line, numbered. */
+struct vm_line {
+	uint64_t n; /* per vCPU, from 1 */
+	unsigned vcpu;
+	struct guard_line line;
+};
+
+struct vm *vm_create(const struct vm_config *cfg, struct error *err);
+void vm_destroy(struct vm *vm);
+
+/* Loads the guest ELF (high half), builds page tables, GDT, boot page, stacks. Call first. */
+bool vm_load_guest(struct vm *vm, const char *path, const struct blob *elf, struct error *err);
+
+/* How a module's imports become addresses: guest symbols and earlier modules' exports come first. */
+typedef bool (*vm_resolve_fn)(void *ctx, const char *symbol, uint64_t *gva);
+
+/*
+ * As insmod: places the segments, relocates, patches as a kernel would at load, REGISTERs with the
+ * guard, and (if announce) issues ANNOUNCE as vCPU 0 would. *index is the guard's module index.
+ */
+bool vm_load_module(struct vm *vm, const struct vm_module_source *src, bool announce,
+		    vm_resolve_fn resolve, void *ctx, unsigned *index, struct error *err);
+
+/* Runs until something ends it. May be called again after VM_EXIT_HOST. Not from a handler. */
+void vm_run(struct vm *vm, struct vm_exit *exit);
+/* Async-signal-safe. */
+void vm_interrupt(struct vm *vm);
+
+/*
+ * Host services: called with the vCPU stopped right after `out %al,$0xf8` (rip already past it),
+ * outside of the engine's run loop: the handler may read and change registers and memory, and may
+ * call vm_run_nested(). Return false to end vm_run() with VM_EXIT_HOST.
+ */
+typedef bool (*vm_host_fn)(void *ctx, struct vm *vm, unsigned vcpu);
+void vm_on_host_port(struct vm *vm, vm_host_fn fn, void *ctx);
+
+/* Runs vCPU `vcpu` (others interleave) until it executes `out $0xf8` with RIP == stop_rip after it.
+ * For hosted call-backs while a call-out is open. Bounded depth (16). */
+bool vm_run_nested(struct vm *vm, unsigned vcpu, uint64_t stop_rip, struct vm_exit *exit);
+
+/* Registers of a stopped vCPU. */
+void vm_get_cpu(struct vm *vm, unsigned vcpu, struct guard_cpu *cpu);
+void vm_set_cpu(struct vm *vm, unsigned vcpu, const struct guard_cpu *cpu);
+
+/* Guest-virtual access as a CPL-0 access in view U of that vCPU: private memory and devices answer
+ * with their stand-ins. false: not mapped (or not writable). For host-side models of the guest. */
+bool vm_read_u(struct vm *vm, unsigned vcpu, uint64_t gva, void *buf, size_t len);
+bool vm_write_u(struct vm *vm, unsigned vcpu, uint64_t gva, const void *buf, size_t len);
+/* Maps fresh zeroed guest RAM (pages) at a kernel-half gva, writable, not executable by default. */
+bool vm_map_ram(struct vm *vm, uint64_t gva, size_t bytes, bool executable, uint64_t *gpa);
+/* Allocates guest-physical pages from the free end of RAM. 0: none left. */
+uint64_t vm_alloc_gpa(struct vm *vm, size_t bytes);
+
+/* A memory-mapped register range, gpa page aligned outside RAM. width 1,2,4,8. */
+struct vm_device {
+	const char *name;
+	uint64_t gpa, size;
+	uint64_t (*read)(void *ctx, uint64_t offset, unsigned width);
+	void (*write)(void *ctx, uint64_t offset, unsigned width, uint64_t value);
+	void *ctx;
+};
+bool vm_add_device(struct vm *vm, const struct vm_device *dev, struct error *err);
+/* The sample device of vmm/abi.h. *rings (if not NULL) reads back its state. */
+bool vm_add_doorbell(struct vm *vm, uint32_t secret, struct error *err);
+uint64_t vm_doorbell_rings(const struct vm *vm);
+
+/* The guard's side. */
+struct guard *vm_guard(struct vm *vm);
+bool vm_grant(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges, bool give);
+
+/* Symbols: "module:function", "module:enter/function", guest symbols. */
+bool vm_symbol_address(const struct vm *vm, const char *name, uint64_t *gva);
+/* Formats "name+0x12" into buf; returns buf. */
+const char *vm_symbolize(const struct vm *vm, uint64_t gva, char *buf, size_t len);
+uint64_t vm_module_base(const struct vm *vm, unsigned module, unsigned segment);
+const char *vm_module_name(const struct vm *vm, unsigned module);
+const struct gm_header *vm_module_manifest(const struct vm *vm, unsigned module);
+
+/* The log (a ring). Lines are in global order; index 0 is the oldest kept. */
+size_t vm_log_count(const struct vm *vm);
+uint64_t vm_log_lost(const struct vm *vm);
+const struct vm_line *vm_log_line(const struct vm *vm, size_t i);
+/* "N vcpu=V EVENT module=M site=S verdict=NAME view=A>B act=K cause=C" */
+void vm_log_format(const struct vm *vm, const struct vm_line *l, char *buf, size_t len);
+bool vm_log_write(const struct vm *vm, const char *path, struct error *err);
+
+/* What went over the console so far (NUL-terminated, bounded to the last 64 KiB). */
+const char *vm_console(const struct vm *vm);
+
+#endif
