@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Guardhouse. Plain `make` only builds, into build/$(VARIANT). `make help` lists the targets.
+#
+# Sources are found by folder, so a new file or folder needs no change here:
+#   model/                    libguard.a: freestanding, proved so after every link
+#   $(HOST_DIRS)              libguardhouse.a, and with cli/main.c the binary `guardhouse`
+#   corpus/                   guest code (mk/corpus.mk)
+#   tests/*_test.c, *_test.sh test programs; tests/model_*_test.c link libguard.a alone
+#   bench/*.c                 benchmarks
+# Whatever installs or downloads is in tools/ and runs only for the targets that say so.
+
+VERSION := 0.1.0
+VARIANT ?= release
+BUILD   ?= build/$(VARIANT)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin AR),default)
+AR := gcc-ar
+endif
+
+HOST_DIRS := lib vmm sim wrap scenario hosted cli
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := all
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
+# Recipes that start a second make (to build after packages were installed) use every CPU.
+SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
+# ---- Flags ------------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Werror
+
+ifeq ($(VARIANT),release)
+OPT := -O2 -g
+else ifeq ($(VARIANT),asan)
+OPT := -O1 -g -fno-omit-frame-pointer
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+else ifeq ($(VARIANT),cov)
+OPT := -O0 -g
+COVERAGE := --coverage
+else
+$(error VARIANT=$(VARIANT) is unknown: release, asan or cov)
+endif
+
+# The core must do without a libc, floating point and a red zone, as in a kernel.
+GUARD_ENV    := -std=c11 -I. -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only
+GUARD_CFLAGS  = $(GUARD_ENV) $(OPT) $(SANITIZE) $(COVERAGE) $(WARN) -Wconversion
+KERNEL_CFLAGS = $(GUARD_ENV) $(OPT) $(WARN) -Wconversion -nostdlib -fno-pic -fno-pie -mcmodel=kernel
+
+PKGS := unicorn capstone libelf libdw jansson libsodium
+PKG_OK := $(shell pkg-config --exists $(PKGS) 2>/dev/null && echo yes)
+ifeq ($(PKG_OK),yes)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS))
+endif
+
+HOST_CFLAGS = -std=gnu11 -I. $(PKG_CFLAGS) -pthread $(OPT) $(SANITIZE) $(WARN)
+CLI_CFLAGS  = -DGUARDHOUSE_VERSION='"$(VERSION)"' -DGUARDHOUSE_DATADIR='"$(PREFIX)/share/guardhouse"'
+# -rdynamic: definitions in the executable may take precedence over a shared library's own.
+LDFLAGS     = -rdynamic -pthread $(SANITIZE) $(COVERAGE) -Wl,--as-needed
+LDLIBS      = $(PKG_LIBS) -lZydis -lZycore -lm
+TEST_LDLIBS = -lcmocka
+
+# ---- What there is ----------------------------------------------------------------------------
+
+obj = $(patsubst %,$(BUILD)/%.o,$(basename $(1)))
+
+GUARD_SRC   := $(wildcard model/*.c)
+HOST_SRC    := $(filter-out cli/main.c,$(wildcard $(HOST_DIRS:%=%/*.c)))
+MAIN_SRC    := $(wildcard cli/main.c)
+SUPPORT_SRC := $(wildcard tests/support/*.c)
+TEST_SRC    := $(wildcard tests/*_test.c)
+MODEL_TEST_SRC := $(filter tests/model_%,$(TEST_SRC))
+BENCH_SRC   := $(wildcard bench/*.c)
+
+LIBGUARD    := $(if $(GUARD_SRC),$(BUILD)/libguard.a)
+LIBHOST     := $(if $(HOST_SRC),$(BUILD)/libguardhouse.a)
+LIBSUPPORT  := $(if $(SUPPORT_SRC),$(BUILD)/libtestsupport.a)
+GUARDHOUSE  := $(if $(MAIN_SRC),$(BUILD)/guardhouse)
+TESTS       := $(TEST_SRC:%.c=$(BUILD)/%)
+MODEL_TESTS := $(MODEL_TEST_SRC:%.c=$(BUILD)/%)
+BENCHES     := $(BENCH_SRC:%.c=$(BUILD)/%)
+
+# The proof that the core is freestanding: for the archive, and for the same code built with a
+# kernel's code model. Instrumented variants call into their run-time libraries.
+ifeq ($(VARIANT),release)
+PROOF := $(if $(GUARD_SRC),$(BUILD)/freestanding.ok)
+endif
+
+.PHONY: all run test lint format asan coverage bench mutants corpus-debian install clean distclean help
+.PHONY: tests model-tests benches corpus FORCE
+
+## all            build the binary, the core's archive and the guests (default; installs nothing)
+all: $(LIBGUARD) $(PROOF) $(LIBHOST) $(GUARDHOUSE) corpus
+tests: $(TESTS)
+model-tests: $(MODEL_TESTS)
+benches: $(BENCHES)
+
+# ---- Building ---------------------------------------------------------------------------------
+
+# A stamp that changes when what it holds does: objects depend on their flags, archives and
+# programs on the list of their objects.
+$(BUILD)/%.stamp: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(call quote,$(STAMP_$*)) | cmp -s - $@ || printf '%s\n' $(call quote,$(STAMP_$*)) >$@
+quote = '$(subst ','\'',$(1))'
+STAMP_guard-flags  = $(CC) $(GUARD_CFLAGS)
+STAMP_kernel-flags = $(CC) $(KERNEL_CFLAGS)
+STAMP_host-flags   = $(CC) $(HOST_CFLAGS)
+STAMP_cli-flags    = $(CLI_CFLAGS)
+STAMP_link-flags   = $(CC) $(LDFLAGS) $(LDLIBS) $(TEST_LDLIBS)
+STAMP_guard-list   = $(GUARD_SRC)
+STAMP_host-list    = $(HOST_SRC)
+STAMP_support-list = $(SUPPORT_SRC)
+
+$(call obj,$(GUARD_SRC)): $(BUILD)/%.o: %.c $(BUILD)/guard-flags.stamp
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(GUARD_CFLAGS) -MMD -MP -c $< -o $@
+
+$(GUARD_SRC:%.c=$(BUILD)/kernel/%.o): $(BUILD)/kernel/%.o: %.c $(BUILD)/kernel-flags.stamp
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(KERNEL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/libguard.a: $(call obj,$(GUARD_SRC)) $(BUILD)/guard-list.stamp
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+
+$(BUILD)/freestanding.ok: $(BUILD)/libguard.a $(GUARD_SRC:%.c=$(BUILD)/kernel/%.o) tools/check-freestanding.sh
+	$(call say,PROVE,freestanding: $(BUILD)/libguard.a)
+	$(Q)tools/check-freestanding.sh $(BUILD)/libguard.a
+	$(Q)tools/check-freestanding.sh $(filter %.o,$^)
+	@touch $@
+
+HOST_OBJ := $(call obj,$(HOST_SRC) $(MAIN_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC))
+$(HOST_OBJ): $(BUILD)/%.o: %.c $(BUILD)/host-flags.stamp | need-packages
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(HOST_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
+$(filter $(BUILD)/cli/%,$(HOST_OBJ)): EXTRA_CFLAGS = $(CLI_CFLAGS)
+$(filter $(BUILD)/cli/%,$(HOST_OBJ)): $(BUILD)/cli-flags.stamp
+
+.PHONY: need-packages
+need-packages:
+ifneq ($(PKG_OK),yes)
+	@echo 'make: libraries are missing; run tools/deps.sh build (or see docs/dependencies.md)' >&2; exit 1
+endif
+
+$(BUILD)/libguardhouse.a: $(call obj,$(HOST_SRC)) $(BUILD)/host-list.stamp
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+
+$(BUILD)/libtestsupport.a: $(call obj,$(SUPPORT_SRC)) $(BUILD)/support-list.stamp
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+
+# Every object goes into the binary, referenced or not: one may replace a library's function.
+$(BUILD)/guardhouse: $(call obj,$(MAIN_SRC) $(HOST_SRC)) $(LIBGUARD) $(BUILD)/host-list.stamp $(BUILD)/link-flags.stamp
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) -o $@
+
+$(filter-out $(MODEL_TESTS),$(TESTS)): $(BUILD)/%: $(BUILD)/%.o $(LIBSUPPORT) $(LIBHOST) $(LIBGUARD) $(BUILD)/link-flags.stamp
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) $(TEST_LDLIBS) -o $@
+
+# The core's own tests need nothing but the core.
+$(MODEL_TESTS): $(BUILD)/%: $(BUILD)/%.o $(LIBSUPPORT) $(LIBGUARD) $(BUILD)/link-flags.stamp
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(TEST_LDLIBS) -o $@
+
+$(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(LIBSUPPORT) $(LIBHOST) $(LIBGUARD) $(BUILD)/link-flags.stamp
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) -o $@
+
+include mk/corpus.mk
+
+-include $(patsubst %.o,%.d,$(HOST_OBJ) $(call obj,$(GUARD_SRC)) $(GUARD_SRC:%.c=$(BUILD)/kernel/%.o))
+
+# ---- Doing ------------------------------------------------------------------------------------
+# Packages first, then a second make: it sees the libraries that the first one did not have.
+
+## run            install what is missing, build, and show crossings, attacks and their results
+run:
+	@tools/deps.sh build
+	@$(SUBMAKE) all
+	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) tools/demo.sh
+
+## test           install what is missing, build, run all tests; T=PATTERN runs some of them
+test:
+	@tools/deps.sh build test
+	@$(SUBMAKE) all tests
+	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) tests/run $(T)
+
+## asan           the tests under AddressSanitizer and UBSan
+asan:
+	@$(MAKE) --no-print-directory VARIANT=asan test
+
+## lint           clang-format, clang-tidy and shellcheck over the tree
+lint:
+	@tools/deps.sh build test lint
+	@CC="$(CC)" HOST_CFLAGS="$(HOST_CFLAGS)" tools/lint.sh
+
+## format         let clang-format rewrite the C files
+format:
+	@tools/deps.sh lint
+	@tools/lint.sh --fix
+
+## coverage       the core's unit tests at -O0: must reach 100 % of model/'s lines and branches
+coverage:
+	@tools/deps.sh build test coverage
+	@$(SUBMAKE) VARIANT=cov model-tests
+	@tools/coverage.sh build/cov build/coverage
+
+## mutants        force every condition in model/ both ways: the unit tests must notice; M=OPTIONS
+mutants:
+	@tools/deps.sh build test mutants
+	@$(SUBMAKE) model-tests
+	@tools/mutants.py --build $(BUILD) --cc "$(CC)" $(M)
+
+## bench          build and run the benchmarks
+bench:
+	@tools/deps.sh build bench
+	@$(SUBMAKE) all benches
+	@if [ -x bench/run ]; then GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) bench/run; else echo 'bench/run: not there yet'; fi
+
+## corpus-debian  download Debian's kernel package and its headers into build/debian
+corpus-debian:
+	@tools/corpus-debian.sh
+
+## install        install under $(DESTDIR)$(PREFIX) (default /usr/local)
+install: all
+	@tools/install.sh "$(BUILD)" "$(DESTDIR)$(PREFIX)"
+
+## clean          remove what was built; keeps the downloaded kernel package
+clean:
+	@for d in build/*; do case $$d in build/debian) ;; *) rm -rf "$$d" ;; esac; done
+
+## distclean      remove build/ altogether
+distclean:
+	rm -rf build
+
+## help           this list
+help:
+	@echo 'Guardhouse $(VERSION). Targets:'
+	@sed -n 's/^## \([a-z-]*  *.*\)/  \1/p' Makefile
+	@echo 'Variables: VARIANT=release|asan|cov  PREFIX=  DESTDIR=  T=PATTERN (test)  M=OPTIONS (mutants)  V=1'

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Guest code: freestanding, at -2 GiB, without SSE (the engine starts a vCPU with it off). Never
+# instrumented, whatever the variant. Guests are linked with the guest library; modules stay
+# relocatable objects, as a kernel module file is, and carry unwind data for the toolchain.
+
+GUEST_ENV    := -std=gnu11 -I. -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone \
+		-mno-sse -mno-mmx -mno-80387 -fno-stack-protector -fcf-protection=none
+GUEST_WARN   := $(filter-out -Wmissing-prototypes,$(WARN))
+GUEST_CFLAGS  = $(GUEST_ENV) -O2 -g -fno-asynchronous-unwind-tables $(GUEST_WARN)
+MODULE_CFLAGS = $(GUEST_ENV) -O2 -g -fasynchronous-unwind-tables $(GUEST_WARN)
+
+GUEST_LD      := $(wildcard corpus/lib/guest.ld)
+GUEST_SRC     := $(if $(GUEST_LD),$(wildcard corpus/guests/*.c corpus/guests/*.S))
+GUEST_LIB_SRC := $(wildcard corpus/lib/*.c corpus/lib/*.S)
+MODULE_SRC    := $(wildcard corpus/modules/*.c)
+
+GUESTS    := $(addprefix $(BUILD)/,$(addsuffix .elf,$(basename $(GUEST_SRC))))
+GUEST_LIB := $(call obj,$(GUEST_LIB_SRC))
+MODULES   := $(MODULE_SRC:%.c=$(BUILD)/%.ko)
+
+STAMP_guest-flags = $(CC) $(GUEST_CFLAGS) $(MODULE_CFLAGS)
+
+corpus: $(GUESTS) $(MODULES)
+
+$(BUILD)/corpus/%.o: corpus/%.c $(BUILD)/guest-flags.stamp
+	$(call say,GUEST,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(GUEST_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/corpus/%.o: corpus/%.S $(BUILD)/guest-flags.stamp
+	$(call say,GUEST,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(GUEST_CFLAGS) -D__ASSEMBLY__ -MMD -MP -c $< -o $@
+
+$(BUILD)/corpus/modules/%.ko: corpus/modules/%.c $(BUILD)/guest-flags.stamp
+	$(call say,MODULE,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(MODULE_CFLAGS) -MMD -MP -MF $(@:.ko=.d) -c $< -o $@
+
+$(BUILD)/corpus/guests/%.elf: $(BUILD)/corpus/guests/%.o $(GUEST_LIB) $(GUEST_LD)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -nostdlib -static -no-pie -Wl,-z,norelro -Wl,-z,noexecstack -Wl,--build-id=none \
+		-Wl,-T,$(GUEST_LD) $(filter %.o,$^) -o $@
+
+-include $(GUESTS:.elf=.d) $(GUEST_LIB:.o=.d) $(MODULES:.ko=.d)
