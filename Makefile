@@ -28,7 +28,6 @@ HOST_DIRS := lib vmm sim wrap scenario hosted cli
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.SECONDARY:
 .DEFAULT_GOAL := all
 
 Q := $(if $(V),,@)
@@ -143,17 +142,18 @@ $(BUILD)/freestanding.ok: $(BUILD)/libguard.a $(GUARD_SRC:%.c=$(BUILD)/kernel/%.
 	@touch $@
 
 HOST_OBJ := $(call obj,$(HOST_SRC) $(MAIN_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC))
-$(HOST_OBJ): $(BUILD)/%.o: %.c $(BUILD)/host-flags.stamp | need-packages
+$(HOST_OBJ): $(BUILD)/%.o: %.c $(BUILD)/host-flags.stamp
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(HOST_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
 $(filter $(BUILD)/cli/%,$(HOST_OBJ)): EXTRA_CFLAGS = $(CLI_CFLAGS)
 $(filter $(BUILD)/cli/%,$(HOST_OBJ)): $(BUILD)/cli-flags.stamp
 
+ifneq ($(PKG_OK),yes)
+$(BUILD)/host-flags.stamp: need-packages
 .PHONY: need-packages
 need-packages:
-ifneq ($(PKG_OK),yes)
-	@echo 'make: libraries are missing; run tools/deps.sh build (or see docs/dependencies.md)' >&2; exit 1
+	@echo 'make: libraries are missing; run tools/deps.sh build (see docs/dependencies.md)' >&2; exit 1
 endif
 
 $(BUILD)/libguardhouse.a: $(call obj,$(HOST_SRC)) $(BUILD)/host-list.stamp
