@@ -28,6 +28,7 @@ HOST_DIRS := lib vmm sim wrap scenario hosted cli
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.PRECIOUS: $(BUILD)/%.stamp
 .DEFAULT_GOAL := all
 
 Q := $(if $(V),,@)
@@ -208,7 +209,7 @@ asan:
 ## lint           clang-format, clang-tidy and shellcheck over the tree
 lint:
 	@tools/deps.sh build test lint
-	@CC="$(CC)" HOST_CFLAGS="$(HOST_CFLAGS)" tools/lint.sh
+	@tools/lint.sh
 
 ## format         let clang-format rewrite the C files
 format:
