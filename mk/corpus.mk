@@ -8,7 +8,12 @@ GUEST_ENV    := -std=gnu11 -I. -ffreestanding -fno-pic -fno-pie -mcmodel=kernel 
 		-mno-sse -mno-mmx -mno-80387 -fno-stack-protector -fcf-protection=none
 GUEST_WARN   := $(filter-out -Wmissing-prototypes,$(WARN))
 GUEST_CFLAGS  = $(GUEST_ENV) -O2 -g -fno-asynchronous-unwind-tables $(GUEST_WARN)
-MODULE_CFLAGS = $(GUEST_ENV) -O2 -g -fasynchronous-unwind-tables $(GUEST_WARN)
+MODULE_CFLAGS = $(GUEST_ENV) -O2 -g -fasynchronous-unwind-tables -fno-jump-tables $(GUEST_WARN)
+
+# As in a distribution's kernel: indirect branches and returns go through thunks, which the
+# toolchain replaces by its own. counter-raw.ko is built without, doorbell.ko with endbr64.
+THUNKS := -mindirect-branch=thunk-extern -mindirect-branch-register -mfunction-return=thunk-extern
+$(BUILD)/corpus/modules/doorbell.ko: private THUNKS += -fcf-protection=branch
 
 GUEST_LD      := $(wildcard corpus/lib/guest.ld)
 GUEST_SRC     := $(if $(GUEST_LD),$(wildcard corpus/guests/*.c corpus/guests/*.S))
@@ -17,9 +22,9 @@ MODULE_SRC    := $(wildcard corpus/modules/*.c)
 
 GUESTS    := $(addprefix $(BUILD)/,$(addsuffix .elf,$(basename $(GUEST_SRC))))
 GUEST_LIB := $(call obj,$(GUEST_LIB_SRC))
-MODULES   := $(MODULE_SRC:%.c=$(BUILD)/%.ko)
+MODULES   := $(MODULE_SRC:%.c=$(BUILD)/%.ko) $(if $(MODULE_SRC),$(BUILD)/corpus/modules/counter-raw.ko)
 
-STAMP_guest-flags = $(CC) $(GUEST_CFLAGS) $(MODULE_CFLAGS)
+STAMP_guest-flags = $(CC) $(GUEST_CFLAGS) $(MODULE_CFLAGS) $(THUNKS)
 
 corpus: $(GUESTS) $(MODULES)
 
@@ -35,6 +40,11 @@ $(BUILD)/corpus/%.o: corpus/%.S $(BUILD)/guest-flags.stamp
 
 $(BUILD)/corpus/modules/%.ko: corpus/modules/%.c $(BUILD)/guest-flags.stamp
 	$(call say,MODULE,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(MODULE_CFLAGS) $(THUNKS) -MMD -MP -MF $(@:.ko=.d) -c $< -o $@
+
+$(BUILD)/corpus/modules/%-raw.ko: corpus/modules/%.c $(BUILD)/guest-flags.stamp
+	$(call say,MODULE,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(MODULE_CFLAGS) -MMD -MP -MF $(@:.ko=.d) -c $< -o $@
 
