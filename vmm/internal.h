@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside of vmm/: what its files share. Engines and verbs use vmm/engine.h and vmm/vm.h.
+ *
+ * Memory in one picture. Guest RAM is one host mapping; a guest frame is ram + gpa. What the guard
+ * keeps for itself, verified copies and private pages, lies in host memory of each module (`copy`,
+ * numbered by moff / 4096) and has no guest-physical address at all: a view decides whether a
+ * frame's address shows the frame, the copy, or a stand-in. So no walk, DMA or device model can
+ * reach it by accident.
+ */
+#ifndef VMM_INTERNAL_H
+#define VMM_INTERNAL_H
+
+#include <signal.h>
+
+#include "vmm/engine.h"
+#include "vmm/vm.h"
+
+#define VM_PAGE 4096ull
+#define VM_PAGE_MASK 0xffffffffff000ull
+#define VM_LARGE 0x200000ull
+#define VM_DEFAULT_RAM (64ull << 20)
+#define VM_MAX_RAM (2048ull << 20)
+#define VM_MAX_DEVICES 16u
+#define VM_MAX_NESTED 16u
+#define VM_CONSOLE_BYTES 65536u
+#define VM_MAILBOX_BYTES 65536u
+#define VM_STACKS 0xffffc90000000000ull /* per vCPU: unmapped guard pages, then the stack */
+#define VM_STACK_STRIDE 0x8000ull
+#define VM_STATUS_GPA (GH_DEVICE_GPA - 0x100000ull) /* status pages: a device, so read-only */
+
+#define PTE_P 1ull
+#define PTE_W 2ull
+#define PTE_U 4ull
+#define PTE_PCD 0x10ull
+#define PTE_A 0x20ull
+#define PTE_D 0x40ull
+#define PTE_PS 0x80ull
+#define PTE_NX (1ull << 63)
+
+/* vm_frame.flags */
+#define FRAME_TRACKED 1u /* under a verified page: writes set the module's dirty bit */
+#define FRAME_WRITTEN 2u /* it is set: no need to report more writes */
+#define FRAME_FETCHED 4u /* instructions were fetched here: host writes tell the engine */
+
+/* One guest frame. `module` and `page` say under which page of which module, if role or TRACKED. */
+struct vm_frame {
+	uint8_t role; /* enum guard_role */
+	uint8_t flags;
+	uint8_t module;
+	uint8_t reserved;
+	uint32_t page;
+};
+
+struct vm_symbol {
+	uint64_t address, size;
+	const char *name; /* in the table's `text` */
+	uint8_t kind;	  /* enum vm_symbol_kind */
+};
+
+enum vm_symbol_kind {
+	VM_SYM_LOCAL,  /* function or datum that nobody else may import */
+	VM_SYM_GLOBAL, /* may be imported; for a module, functions go by their gates */
+	VM_SYM_ENTER,  /* gate "enter/f" */
+	VM_SYM_GATE    /* any other gate */
+};
+
+/* Names of one image. `by_address` is sorted; lookups by name scan. */
+struct vm_symbols {
+	struct vm_symbol *by_address;
+	size_t count;
+	char *text;
+	uint64_t low, high; /* addresses that belong to this image */
+};
+
+struct vm_module {
+	char name[32];	/* printable, without blanks */
+	unsigned index; /* the guard's; GUARD_VIEW_U: not registered */
+	struct blob ko, manifest;
+	void *work;
+	struct guard_binding binding;
+	uint64_t id;
+	uint64_t base[GM_MAX_SEGMENTS];
+	uint32_t pages;	  /* of its moff space */
+	uint8_t *copy;	  /* verified copies and private pages: pages * 4096 */
+	uint64_t *frame;  /* gpa under each page; 0: none */
+	uint64_t *dirty;  /* bit per page: guest frame written since last asked */
+	uint64_t granted[GH_MAX_VCPUS];
+	struct vm_symbols symbols;
+	uint64_t boot_symbols; /* gpa of the table in the boot page, its room in entries */
+	uint32_t boot_symbol_room;
+};
+
+struct vm_bound_range {
+	bool bound;
+	uint64_t base, length;
+};
+
+struct vm_vcpu {
+	uint8_t view;	 /* GUARD_VIEW_U or module index */
+	uint64_t raised; /* privileges of that module */
+	uint64_t last_raised[GUARD_MAX_MODULES];
+	bool seen[GUARD_MAX_MODULES]; /* last_raised holds */
+	uint64_t lines; /* of the log, so far */
+};
+
+struct vm_log {
+	struct vm_line *ring;
+	size_t room, count, first;
+	uint64_t lost;
+};
+
+struct vm {
+	struct vm_config cfg;
+	const struct engine_ops *ops;
+	struct engine *engine;
+	struct guard *guard;
+	void *guard_memory;
+
+	uint8_t *ram;
+	uint64_t ram_size;
+	struct vm_frame *frame; /* [ram_size / 4096] */
+	uint16_t *special;	/* per 2 MiB: frames with a role or TRACKED */
+	uint64_t alloc_low, alloc_high;
+	bool started;
+
+	uint64_t cr3;	/* the tables that we build */
+	uint64_t entry; /* of the guest image */
+	uint64_t boot_gpa, gdt_gpa, mailbox_gpa, mailbox_size;
+	uint64_t next_module; /* gva */
+	struct vm_symbols symbols;
+	char *guest_path;
+
+	struct vm_vcpu vcpu[GH_MAX_VCPUS];
+	struct vm_module *loaded[GUARD_MAX_MODULES]; /* in load order */
+	unsigned nloaded;
+	struct vm_module *module[GUARD_MAX_MODULES]; /* by the guard's index */
+	struct vm_bound_range range[GUARD_MAX_MODULES][GM_MAX_PRIVILEGES];
+
+	struct vm_device device[VM_MAX_DEVICES];
+	unsigned ndevices;
+	struct vm_doorbell {
+		uint32_t secret, value;
+		uint64_t rings;
+		uint64_t gpa;
+	} doorbell;
+
+	struct vm_log log;
+	char *console; /* two halves, so that the last 64 KiB are always in one piece */
+	size_t console_len;
+
+	vm_host_fn host_fn;
+	void *host_ctx;
+	unsigned nested;
+	unsigned fail_raise, fail_lower; /* so many calls from now on fail: tests of R20 */
+};
+
+/* ---- memory.c ---- */
+bool vm_memory_create(struct vm *vm, struct error *err);
+void vm_memory_destroy(struct vm *vm);
+/* Is [gpa, gpa + len) RAM? */
+static inline bool vm_is_ram(const struct vm *vm, uint64_t gpa, uint64_t len)
+{
+	return gpa < vm->ram_size && len <= vm->ram_size - gpa;
+}
+static inline struct vm_frame *vm_frame_of(const struct vm *vm, uint64_t gpa)
+{
+	return &vm->frame[gpa / VM_PAGE];
+}
+/* Sets a frame's role and flags, keeps vm->special in step. Tells no engine. */
+void vm_frame_set(struct vm *vm, uint64_t gpa, enum guard_role role, uint8_t flags, uint8_t module,
+		  uint32_t page);
+/* The host wrote [gpa, gpa + len) of one page: dirty bits, stale code. */
+void vm_host_wrote(struct vm *vm, uint64_t gpa, size_t len);
+/* Maps one page in the tables of vm->cr3. flags: PTE_*. false: no memory, or hostile tables. */
+bool vm_map_page(struct vm *vm, uint64_t gva, uint64_t gpa, uint64_t flags);
+static inline uint64_t vm_direct(uint64_t gpa)
+{
+	return GH_DIRECT_MAP + gpa;
+}
+
+/* ---- walk.c ---- */
+static inline bool vm_canonical(uint64_t gva)
+{
+	return (uint64_t)((int64_t)(gva << 16) >> 16) == gva;
+}
+/* guard_ops.translate */
+void vm_translate(void *vmm, unsigned vcpu, uint64_t cr3, uint64_t gva, size_t npages,
+		  struct guard_mapping *out);
+
+/* ---- ops.c ---- */
+extern const struct guard_ops vm_guard_ops;
+/* Is gpa in a bound device range? Of module `m` with the privilege raised: *owner says so. */
+bool vm_device_bound(const struct vm *vm, uint64_t gpa);
+bool vm_device_open(const struct vm *vm, unsigned vcpu, uint8_t view, uint64_t gpa);
+
+/* ---- judge.c ---- */
+/* Logs and traces all lines of a decision. */
+void vm_record(struct vm *vm, unsigned vcpu, const struct guard_decision *d);
+
+/* ---- log.c, trace.c, symbols.c ---- */
+bool vm_log_create(struct vm *vm, struct error *err);
+void vm_log_destroy(struct vm *vm);
+void vm_log_append(struct vm *vm, unsigned vcpu, const struct guard_line *line);
+void vm_trace_line(struct vm *vm, const struct vm_line *l);
+void vm_symbols_free(struct vm_symbols *s);
+/* Adds a name (copied later by vm_symbols_build from the caller's memory); see symbols.c. */
+struct vm_symbol_list {
+	struct vm_symbol *item;
+	size_t count, room;
+	size_t text; /* bytes of all names */
+};
+bool vm_symbol_add(struct vm_symbol_list *l, const char *prefix, const char *name, size_t max,
+		   uint64_t address, uint64_t size, enum vm_symbol_kind kind);
+bool vm_symbols_build(struct vm_symbols *s, struct vm_symbol_list *l, uint64_t low, uint64_t high);
+void vm_symbol_list_free(struct vm_symbol_list *l);
+/* The exact name in one image, of a kind at least `kind`; NULL if there is none. */
+const struct vm_symbol *vm_symbols_find(const struct vm_symbols *s, const char *name, size_t len);
+struct vm_module *vm_module_at(const struct vm *vm, uint64_t gva);
+/* Segment of m that holds gva, or -1. */
+int vm_module_segment(const struct vm_module *m, uint64_t gva);
+
+/* ---- boot.c ---- */
+bool vm_boot_create(struct vm *vm, struct error *err);
+/* Loads a vCPU's registers as spec section 5 starts it and makes it runnable. */
+void vm_boot_vcpu(struct vm *vm, unsigned vcpu);
+void vm_boot_state(const struct vm *vm, unsigned vcpu, struct guard_cpu *cpu,
+		   struct engine_sys *sys);
+void vm_boot_update(struct vm *vm);
+
+/* ---- devices.c, ports.c ---- */
+const struct vm_device *vm_device_at(const struct vm *vm, uint64_t gpa);
+bool vm_status_create(struct vm *vm, struct error *err);
+void vm_console_byte(struct vm *vm, char c);
+
+/* ---- load_module.c ---- */
+void vm_module_free(struct vm_module *m);
+static inline const struct gm_header *vm_manifest(const struct vm_module *m)
+{
+	return (const struct gm_header *)(const void *)m->manifest.data;
+}
+static inline const struct gm_segment *vm_segments(const struct vm_module *m)
+{
+	return (const void *)(m->manifest.data + vm_manifest(m)->segments.offset);
+}
+static inline const char *vm_manifest_name(const struct vm_module *m, uint32_t n)
+{
+	const struct gm_table *t = &vm_manifest(m)->names;
+
+	return n < t->count ? (const char *)m->manifest.data + t->offset + n : "";
+}
+
+#endif
