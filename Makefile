@@ -226,7 +226,7 @@ coverage:
 mutants:
 	@tools/deps.sh build test mutants
 	@$(SUBMAKE) model-tests
-	@tools/mutants.py --build $(BUILD) --cc "$(CC)" $(M)
+	@tools/mutants.py --build $(BUILD) --cc "$(CC)" --cflags "$(GUARD_ENV)" $(M)
 
 ## bench          build and run the benchmarks
 bench:
