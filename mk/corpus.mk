@@ -53,5 +53,5 @@ $(BUILD)/corpus/guests/%.elf: $(BUILD)/corpus/guests/%.o $(GUEST_LIB) $(GUEST_LD
 	$(Q)$(CC) -nostdlib -static -no-pie -Wl,-z,norelro -Wl,-z,noexecstack -Wl,--build-id=none \
 		-Wl,-T,$(GUEST_LD) $(filter %.o,$^) -o $@
 
-.SECONDARY: $(GUESTS:.elf=.o)
+.SECONDARY: $(GUESTS:.elf=.o) $(GUEST_LIB)
 -include $(GUESTS:.elf=.d) $(GUEST_LIB:.o=.d) $(MODULES:.ko=.d)
