@@ -19,8 +19,13 @@ if [ ${#sources[@]} -eq 0 ]; then
 	echo 'coverage: there is no tests/model_*_test.c' >&2
 	exit 1
 fi
-# Counts add up over runs: start from none.
+# Counts add up over runs: start from none. And a source that is gone no longer counts.
 find "$build" -name '*.gcda' -delete
+for notes in "$build"/model/*.gcno; do
+	if [ ! -e "model/$(basename "$notes" .gcno).c" ]; then
+		rm "$notes"
+	fi
+done
 rm -rf "$report"
 mkdir -p "$report"
 status=0

@@ -11,18 +11,15 @@ doc=$prefix/share/doc/guardhouse
 
 install -D -m 755 "$build/guardhouse" "$prefix/bin/guardhouse"
 
-# What was built of the corpus, and what is data already; one tree, as in the build directory.
-copy() {
-	from=$1
-	shift
-	[ -d "$from" ] || return 0
-	(cd "$from" && find . -type f \( "$@" \)) | sort | while read -r f; do
+# What was built of the corpus and what is data already, in one tree as in the build directory;
+# not what either was made from.
+for from in "$build/corpus" corpus; do
+	[ -d "$from" ] || continue
+	(cd "$from" && find . -type f ! -name '*.[oOdcChHS]' ! -name '*.ld' ! -name '*.stamp' ! -name '.*') |
+		sort | while read -r f; do
 		install -D -m 644 "$from/$f" "$share/corpus/$f"
 	done
-}
-copy "$build/corpus" -name '*.elf' -o -name '*.ko' -o -name '*.gm' -o -name '*.gmf' \
-	-o -name '*.json' -o -name '*.bind' -o -name '*.pub'
-copy corpus -name '*.scn' -o -name '*.cfg' -o -name '*.json' -o -name '*.txt'
+done
 
 for f in README.md CAVEATS.md CHANGELOG.md LICENSE docs/*.md; do
 	if [ -f "$f" ]; then
