@@ -51,16 +51,17 @@
 	X(BAD_MANIFEST, "bad-manifest")                                                            \
 	X(NOT_BOUND, "not-bound")
 
-#define GUARD_CAUSES(X)                                                                            \
-	X(X, "x")                                                                                  \
-	X(FETCH, "fetch")                                                                          \
-	X(IRQ, "irq")                                                                              \
-	X(NMI, "nmi")                                                                              \
-	X(EXCEPTION, "exception")                                                                  \
-	X(KICK, "kick")                                                                            \
-	X(OTHER, "other") /* SMI, INIT */                                                          \
-	X(ACCESS, "access")                                                                        \
-	X(ADMIN, "admin")
+/* The parameter is not X: that is a cause of its own. */
+#define GUARD_CAUSES(DO)                                                                           \
+	DO(X, "x")										   \
+	DO(FETCH, "fetch")									   \
+	DO(IRQ, "irq")										   \
+	DO(NMI, "nmi")										   \
+	DO(EXCEPTION, "exception")								   \
+	DO(KICK, "kick")									   \
+	DO(OTHER, "other") /* SMI, INIT */							   \
+	DO(ACCESS, "access")									   \
+	DO(ADMIN, "admin")
 
 #define GUARD_ENUM_EVENT(id, string) GUARD_##id,
 #define GUARD_ENUM_VERDICT(id, string) GUARD_V_##id,
