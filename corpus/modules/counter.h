@@ -23,5 +23,6 @@ long counter_load(const long *from);
 long counter_warn(long n);
 long counter_key(void);
 long counter_key_callout(long n);
+unsigned long counter_where(void);
 
 #endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* guardhouse: finds the verb and lets it do the rest. */
+#include "cli/verbs.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} verbs[] = {
+	{"run", verb_run, "run a guest, a scenario, or a real driver under a hosted kernel"},
+	{"attack", verb_attack, "run the attack catalogue and compare with what must happen"},
+	{"wrap", verb_wrap, "turn a kernel module into a guarded module and a manifest"},
+	{"inspect", verb_inspect, "show a manifest, a wrapped module or a binding"},
+	{"bind", verb_bind, "sign which privileges this exact module gets"},
+};
+#define VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static void help(FILE *to)
+{
+	fprintf(to, "usage: guardhouse VERB [OPTION]... [ARGUMENT]...\n\n");
+	for (size_t i = 0; i < VERBS; i++)
+		fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+	fprintf(to, "\n`guardhouse VERB --help` tells a verb's options.\n"
+		    "Exit codes: 0 as expected, 1 a violation or failed expectation, "
+		    "2 usage or bad input.\n");
+}
+
+int verb_error(const char *verb, const struct error *err)
+{
+	fflush(stdout);
+	fprintf(stderr, "guardhouse %s: %s\n", verb, err->text);
+	return EXIT_USAGE;
+}
+
+int verb_usage(const char *verb, const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fprintf(stderr, "guardhouse %s: ", verb);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, " (see guardhouse %s --help)\n", verb);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		help(stderr);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		help(stdout);
+		return EXIT_EXPECTED;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		printf("guardhouse %s\n", GUARDHOUSE_VERSION);
+		return EXIT_EXPECTED;
+	}
+	for (size_t i = 0; i < VERBS; i++)
+		if (!strcmp(argv[1], verbs[i].name))
+			return verbs[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "guardhouse: no verb %s (see guardhouse --help)\n", argv[1]);
+	return EXIT_USAGE;
+}

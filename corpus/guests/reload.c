@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * reload: a module goes and comes back on other frames (P6), and is withdrawn in all states (V2).
+ * Private memory is wiped in between, and what stood in it starts anew.
+ */
+#include "corpus/lib/guest.h"
+#include "corpus/modules/counter.h"
+#include "model/names.h"
+
+GUARDHOUSE("module counter\\n");
+
+#define CALL(function) ENTRY("counter", function)
+
+static unsigned long secret_at;
+static uint64_t withdrawn_meanwhile;
+
+static bool hidden(void)
+{
+	return *(volatile unsigned long *)secret_at == 0;
+}
+
+/*
+ * Gives every page of the module another frame with the same contents, in the same place. The
+ * segments' sizes are not the guest's to know: it moves what is mapped from each base on.
+ */
+static unsigned move_frames(const struct gh_boot_module *m)
+{
+	unsigned moved = 0;
+	uint64_t cr3 = read_cr3();
+
+	for (unsigned s = 0; s < m->segments; s++) {
+		uint64_t next = ~0ull;
+
+		if (!m->base[s])
+			continue;
+		for (unsigned t = 0; t < m->segments; t++)
+			if (m->base[t] > m->base[s] && m->base[t] < next)
+				next = m->base[t];
+		for (uint64_t va = m->base[s]; va < next; va += PAGE_BYTES) {
+			uint64_t *e = page_entry(cr3, va, false);
+			void *fresh;
+
+			if (!e || !(*e & PTE_PRESENT))
+				break;
+			fresh = alloc_pages(1);
+			memcpy(fresh, phys_to_virt(*e & PTE_ADDRESS), PAGE_BYTES);
+			*e = (*e & ~PTE_ADDRESS) | ((uint64_t)fresh - GH_DIRECT_MAP);
+			invlpg(va);
+			moved++;
+		}
+	}
+	return moved;
+}
+
+static long callout_withdraw(long n)
+{
+	withdrawn_meanwhile = module_withdraw(module_find("counter"));
+	return n;
+}
+
+int main(void)
+{
+	const struct gh_boot_module *m;
+	struct attempt a;
+	uint64_t bases[GH_MAX_SEGMENTS];
+
+	report_prefix_push("reload");
+	m = module_find("counter");
+	memcpy(bases, m->base, sizeof(bases));
+	report(module_status(m) == (STATUS_REGISTERED | STATUS_ANNOUNCED) ||
+		       module_status(m) == STATUS_ANNOUNCED,
+	       "the loader has announced the module");
+	report(module_init("counter") == 0, "init_module() succeeds");
+	secret_at = CALL(counter_where)();
+	report(CALL(counter_set)(0x1111) == 0 && CALL(counter_add)(5) == 5,
+	       "it holds a new secret and a total");
+
+	report(module_announce(m, bases) == GUARD_V_OK, "the same announcement again is ok");
+	report(CALL(counter_get)() == 5, "and changes nothing");
+	report(module_withdraw(m) == GUARD_V_OK, "V2: WITHDRAW of an idle module");
+	report(module_status(m) == STATUS_REGISTERED, "V2: it is no longer announced");
+	report(*(volatile unsigned long *)secret_at != 0x1111,
+	       "V2: its private memory was wiped, not given back");
+	report(call_refused(CALL(counter_get), 0, 0, 0), "V2: its old entries are refused");
+	report(module_withdraw(m) != GUARD_V_OK, "V2: a second WITHDRAW is refused");
+
+	report(move_frames(m) > 2, "P6: its pages move to other frames");
+	report(module_announce(m, bases) == GUARD_V_OK, "P6: and are announced");
+	report(module_init("counter") == 0, "P6: init_module() runs once per ANNOUNCE");
+	report(call_refused(module_symbol("counter", "init_module"), 0, 0, 0), "I18: and not twice");
+	report(CALL(counter_get)() == 0 && hidden(), "P6: entries work, with a fresh total");
+	report(CALL(counter_check)(COUNTER_SECRET) == 1, "P6: and the registered secret");
+
+	hooks.callout = callout_withdraw;
+	a = (struct attempt){.target = (uint64_t)CALL(counter_callout), .arg = {1}};
+	report(!attempt(&a) && a.vector == VECTOR_GP && withdrawn_meanwhile == GUARD_V_OK,
+	       "V2: WITHDRAW while the module waits: it never comes back");
+	hooks.callout = NULL;
+	report(module_announce(m, bases) == GUARD_V_OK && module_init("counter") == 0,
+	       "P6: and once more");
+	report(CALL(counter_add)(3) == 3 && hidden(), "P6: entries work");
+
+	report(module_announce(&(struct gh_boot_module){.id = 42, .segments = m->segments}, bases) ==
+		       GUARD_V_UNKNOWN_MODULE,
+	       "an id that nobody registered is unknown");
+	report(module_withdraw(m) == GUARD_V_OK, "V2: WITHDRAW for the next attempts");
+	bases[0] += PAGE_BYTES;
+	report(module_announce(m, bases) != GUARD_V_OK, "I1: a wrong base is refused");
+	bases[0] -= PAGE_BYTES;
+	((uint8_t *)phys_to_virt(virt_to_phys((void *)bases[0])))[0] ^= 1;
+	report(module_announce(m, bases) == GUARD_V_BAD_TEXT, "I6: altered text is refused");
+	((uint8_t *)phys_to_virt(virt_to_phys((void *)bases[0])))[0] ^= 1;
+	report(module_announce(m, bases) == GUARD_V_OK, "the module as registered is not");
+	report_prefix_pop();
+	return report_summary();
+}
