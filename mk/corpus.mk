@@ -9,6 +9,7 @@ GUEST_ENV    := -std=gnu11 -I. -ffreestanding -fno-pic -fno-pie -mcmodel=kernel 
 GUEST_WARN   := $(filter-out -Wmissing-prototypes,$(WARN))
 GUEST_CFLAGS  = $(GUEST_ENV) -O2 -g -fno-asynchronous-unwind-tables $(GUEST_WARN)
 MODULE_CFLAGS = $(GUEST_ENV) -O2 -g -fasynchronous-unwind-tables -fno-jump-tables $(GUEST_WARN)
+GUEST_LDFLAGS = -nostdlib -static -no-pie -Wl,-z,norelro -Wl,-z,noexecstack -Wl,--build-id=none
 
 # As in a distribution's kernel: indirect branches and returns go through thunks, which the
 # toolchain replaces by its own. counter-raw.ko is built without, doorbell.ko with endbr64.
@@ -24,9 +25,14 @@ GUESTS    := $(addprefix $(BUILD)/,$(addsuffix .elf,$(basename $(GUEST_SRC))))
 GUEST_LIB := $(call obj,$(GUEST_LIB_SRC))
 MODULES   := $(MODULE_SRC:%.c=$(BUILD)/%.ko) $(if $(MODULE_SRC),$(BUILD)/corpus/modules/counter-raw.ko)
 
+# The puppet that carries out scenarios has entry code and a linker script of its own.
+PUPPET_LD  := $(wildcard corpus/puppet/puppet.ld)
+PUPPET_SRC := $(if $(PUPPET_LD),$(wildcard corpus/puppet/*.c corpus/puppet/*.S))
+PUPPET     := $(if $(PUPPET_SRC),$(BUILD)/corpus/puppet/puppet.elf)
+
 STAMP_guest-flags = $(CC) $(GUEST_CFLAGS) $(MODULE_CFLAGS) $(THUNKS)
 
-corpus: $(GUESTS) $(MODULES)
+corpus: $(GUESTS) $(MODULES) $(PUPPET)
 
 $(BUILD)/corpus/%.o: corpus/%.c $(BUILD)/guest-flags.stamp
 	$(call say,GUEST,$<)
@@ -48,10 +54,13 @@ $(BUILD)/corpus/modules/%-raw.ko: corpus/modules/%.c $(BUILD)/guest-flags.stamp
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(MODULE_CFLAGS) -MMD -MP -MF $(@:.ko=.d) -c $< -o $@
 
+$(BUILD)/corpus/puppet/puppet.elf: $(call obj,$(PUPPET_SRC)) $(PUPPET_LD)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,-T,$(PUPPET_LD) $(filter %.o,$^) -o $@
+
 $(BUILD)/corpus/guests/%.elf: $(BUILD)/corpus/guests/%.o $(GUEST_LIB) $(GUEST_LD)
 	$(call say,LINK,$@)
-	$(Q)$(CC) -nostdlib -static -no-pie -Wl,-z,norelro -Wl,-z,noexecstack -Wl,--build-id=none \
-		-Wl,-T,$(GUEST_LD) $(filter %.o,$^) -o $@
+	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,-T,$(GUEST_LD) $(filter %.o,$^) -o $@
 
-.SECONDARY: $(GUESTS:.elf=.o) $(GUEST_LIB)
--include $(GUESTS:.elf=.d) $(GUEST_LIB:.o=.d) $(MODULES:.ko=.d)
+.SECONDARY: $(GUESTS:.elf=.o) $(call obj,$(PUPPET_SRC)) $(GUEST_LIB)
+-include $(GUESTS:.elf=.d) $(patsubst %.o,%.d,$(call obj,$(PUPPET_SRC))) $(GUEST_LIB:.o=.d) $(MODULES:.ko=.d)

@@ -37,7 +37,7 @@ static long told(void *ctx, long count)
 
 int main(void)
 {
-	volatile uint32_t *alias = (volatile uint32_t *)0xffffc90000000000ull;
+	volatile uint32_t *alias = (volatile uint32_t *)0xffffea0000000000ull;
 	long count = 0;
 
 	report_prefix_push("doorbell");

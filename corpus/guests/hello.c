@@ -31,7 +31,7 @@ int main(void)
 	struct attempt a = {.target = (uint64_t)jump_nowhere};
 	struct thread t;
 	long flag = 0;
-	uint64_t *page = alloc_pages(1), *other = (uint64_t *)0xffffc90000000000ull;
+	uint64_t *page = alloc_pages(1), *other = (uint64_t *)0xffffea0000000000ull;
 
 	report_prefix_push("library");
 	report(boot->vcpus >= 1 && boot->ram_size >= (1 << 20), "the boot page is plausible");

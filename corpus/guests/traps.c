@@ -10,7 +10,7 @@
 GUARDHOUSE("module counter\\n");
 
 #define CALL(function) ENTRY("counter", function)
-#define UNMAPPED 0xffffc90000000000ull
+#define UNMAPPED 0xffffea0000000000ull
 #define PERIOD 509
 
 static unsigned long secret_at;
