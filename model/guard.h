@@ -72,7 +72,7 @@ struct guard_event {
 	unsigned vcpu;
 	enum guard_cause cause; /* DEPART: irq, nmi, exception, kick, other */
 	uint8_t vector;		/* DEPART: exception or interrupt number */
-	uint64_t gpa;		/* TOUCH */
+	uint64_t gpa;		/* TOUCH: what was accessed */
 	struct guard_cpu cpu;
 };
 
@@ -93,6 +93,7 @@ struct guard_decision {
 	bool inject_gp;	  /* #GP(0) at cpu.rip; if still privileged, DEPART comes first */
 	bool foreign;	  /* an X that is the VMM's own hypercall: nothing was judged */
 	bool stop_vcpu;	  /* lower failed: this vCPU never runs again */
+	uint32_t stop;	  /* the same for any vCPU: bit v */
 	bool stop_vm;	  /* policy */
 	uint8_t view;	  /* of this vCPU from now on */
 	uint32_t kick;	  /* bit v: make vCPU v leave the guest before it executes more */

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Records (spec 3, "Records"): found by module, kind and slot, never by "the last one", "this
+ * vCPU" or "this thread"; used once; dying as a whole.
+ */
+#include "model/internal.h"
+
+/* The suspension in a call-out whose slot this is. */
+struct chain *chain_callout(const struct module *m, uint64_t slot)
+{
+	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
+		if (m->chains[i].state == CHAIN_CALLOUT && m->chains[i].slot == slot)
+			return &m->chains[i];
+	return NULL;
+}
+
+/*
+ * May a chain that departed at moff `from` continue at moff `to`? Only at the continuations that
+ * are registered for the exception that struck: *differ gets the GPRs that they set.
+ */
+static bool continues(const struct module *m, const struct chain *ch, uint64_t rip,
+		      uint32_t *differ)
+{
+	uint32_t from, to, i;
+
+	if (!ch->exception || !module_executes(m, ch->rip, &from) || !module_executes(m, rip, &to))
+		return false;
+	i = gm_find(m->fixups, m->man->fixups.count, sizeof(struct gm_fixup), from);
+	if (i == m->man->fixups.count || m->fixups[i].moff != from || m->fixups[i].target != to)
+		return false;
+	*differ = m->fixups[i].regs;
+	return true;
+}
+
+struct chain *chain_departed(const struct module *m, uint64_t rip, uint64_t rsp, uint32_t *differ)
+{
+	*differ = 0;
+	for (uint32_t i = 0; i < m->binding.policy.chains; i++) {
+		struct chain *ch = &m->chains[i];
+
+		if (ch->state == CHAIN_DEPARTED && ch->slot == rsp &&
+		    (ch->rip == rip || continues(m, ch, rip, differ)))
+			return ch;
+	}
+	return NULL;
+}
+
+/* Remembers [lo, hi) and the frames under it; r covers it. */
+void chain_extent(struct chain *ch, const struct range *r, uint64_t lo, uint64_t hi)
+{
+	unsigned skip = (unsigned)((PAGE_OF(lo) - r->first) / PAGE);
+	unsigned n = (unsigned)((hi - 1 - PAGE_OF(lo)) / PAGE) + 1;
+
+	ch->lo = lo;
+	ch->hi = hi;
+	for (unsigned i = 0; i < n; i++)
+		ch->frame[i] = r->map[skip + i].flags ? r->map[skip + i].gpa : NO_FRAME;
+}
+
+/* The bytes [*from, *to) of page `page` that lie in [lo, hi). */
+static void clip(uint64_t lo, uint64_t hi, uint64_t page, uint64_t *from, uint64_t *to)
+{
+	*from = lo > page ? lo - page : 0;
+	*to = hi < page + PAGE ? hi - page : PAGE;
+}
+
+/* Does [lo, hi) in r share a physical byte with the extent of ch? */
+static bool overlaps(const struct chain *ch, const struct range *r, uint64_t lo, uint64_t hi)
+{
+	for (uint64_t p = PAGE_OF(ch->lo); p < ch->hi; p += PAGE) {
+		uint64_t frame = ch->frame[(p - PAGE_OF(ch->lo)) / PAGE], a, b;
+
+		clip(ch->lo, ch->hi, p, &a, &b);
+		for (uint64_t q = PAGE_OF(lo); q < hi; q += PAGE) {
+			const struct guard_mapping *map = &r->map[(q - r->first) / PAGE];
+			uint64_t from, to;
+
+			clip(lo, hi, q, &from, &to);
+			if (map->flags && map->gpa == frame && a < to && from < b)
+				return true;
+		}
+	}
+	return false;
+}
+
+bool chain_overlaps_running(const struct guard *g, const struct chain *self,
+			    const struct range *r, uint64_t lo, uint64_t hi)
+{
+	for (unsigned v = 0; v < g->vcpus; v++) {
+		const struct chain *ch = g->vcpu[v].chain;
+
+		if (ch && ch != self && overlaps(ch, r, lo, hi))
+			return true;
+	}
+	return false;
+}
+
+/* Does the physical byte gpa lie in the extent of a suspended chain? */
+static bool suspended_at(const struct chain *ch, uint64_t gpa)
+{
+	if (ch->state != CHAIN_CALLOUT && ch->state != CHAIN_DEPARTED)
+		return false;
+	for (uint64_t p = PAGE_OF(ch->lo); p < ch->hi; p += PAGE) {
+		uint64_t from, to;
+
+		clip(ch->lo, ch->hi, p, &from, &to);
+		if (ch->frame[(p - PAGE_OF(ch->lo)) / PAGE] == PAGE_OF(gpa) &&
+		    PAGE_OFFSET(gpa) >= from && PAGE_OFFSET(gpa) < to)
+			return true;
+	}
+	return false;
+}
+
+/* A chain whose stack is being used again by a new entry at slot_gpa has been abandoned. */
+void chain_kill_entered(struct module *m, const struct chain *self, uint64_t slot_gpa)
+{
+	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
+		if (&m->chains[i] != self && suspended_at(&m->chains[i], slot_gpa))
+			chain_end(m, &m->chains[i]);
+}
+
+/* Keeps keys unique: what overlaps the extent of the chain that suspends now dies. */
+void chain_kill_overlapping(struct module *m, const struct chain *self)
+{
+	for (uint32_t i = 0; i < m->binding.policy.chains; i++) {
+		struct chain *ch = &m->chains[i];
+
+		if (ch != self && (ch->state == CHAIN_CALLOUT || ch->state == CHAIN_DEPARTED) &&
+		    ch->lo < self->hi && self->lo < ch->hi)
+			chain_end(m, ch);
+	}
+}
+
+/* Have the words of a suspended chain changed, seen from here? */
+static bool stale(struct ctx *c, const struct module *m, const struct chain *ch)
+{
+	struct range r;
+
+	return !range_map(c, &r, ch->lo, ch->hi) || !walk_verify(c, m, ch, &r);
+}
+
+/*
+ * A place for a new chain: a free one, one that dies by this very entry, or, when the table is
+ * full, one that could never come back because its words are gone. NULL: no-room. Nothing is
+ * changed: the caller reuses what it gets once the entry is certain.
+ */
+struct chain *chain_room(struct ctx *c, const struct module *m, uint64_t slot_gpa)
+{
+	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
+		if (m->chains[i].state == CHAIN_FREE)
+			return &m->chains[i];
+	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
+		if (suspended_at(&m->chains[i], slot_gpa))
+			return &m->chains[i];
+	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
+		if (m->chains[i].state != CHAIN_RUNNING && stale(c, m, &m->chains[i]))
+			return &m->chains[i];
+	return NULL;
+}
+
+/* Ends a chain in any state. The caller has lowered the vCPU of a running one. */
+void chain_end(struct module *m, struct chain *ch)
+{
+	if (ch->state == CHAIN_FREE)
+		return;
+	if (ch->act[0].init)
+		m->init_done = true;
+	ch->state = CHAIN_FREE;
+	ch->nwords = 0;
+}
+
+void chain_run(struct ctx *c, struct module *m, struct chain *ch)
+{
+	ch->state = CHAIN_RUNNING;
+	ch->vcpu = c->vcpu;
+	c->v->chain = ch;
+	c->v->module = m;
+	m->running |= 1u << c->vcpu;
+}
+
+/* Takes the privilege of a vCPU away; one that cannot be lowered never runs again. */
+enum guard_verdict chain_lower(struct ctx *c, struct module *m, unsigned vcpu)
+{
+	struct vcpu *v = &c->g->vcpu[vcpu];
+
+	v->chain = NULL;
+	v->module = NULL;
+	m->running &= ~(1u << vcpu);
+	if (c->g->ops->lower(c->g->vmm, vcpu, m->index))
+		return GUARD_V_OK;
+	v->stopped = true;
+	c->d->stop |= 1u << vcpu;
+	return GUARD_V_LOWER_FAILED;
+}
+
+enum guard_verdict chain_drop_running(struct ctx *c, enum guard_verdict verdict)
+{
+	struct module *m = c->v->module;
+	struct chain *ch = c->v->chain;
+	enum guard_verdict lowered = chain_lower(c, m, c->vcpu);
+
+	chain_end(m, ch);
+	return lowered == GUARD_V_OK ? verdict : lowered;
+}

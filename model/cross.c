@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The four crossings (spec 3, "Gates" and "Verdicts").
+ *
+ * Each reads top-down: the checks in the contract's order, one verdict each, then the effect. The
+ * word at (%rsp), the slot, is exchanged:
+ *
+ *   ENTER-CALL     slot: kernel's return address -> leave-return gate    continue at f
+ *   LEAVE-RETURN   slot: -> kernel's return address                      the gate's ret goes home
+ *   LEAVE-CALL     slot: return site in m -> enter-return gate           the gate's jmp goes to g
+ *   ENTER-RETURN   slot is popped                                        continue at return site
+ *
+ * "raw" crossings are execute faults without a gate: same rules, no word is exchanged.
+ */
+#include "model/internal.h"
+
+static void note(struct ctx *c, uint32_t act, uint64_t slot, uint64_t old_word, uint64_t new_word)
+{
+	c->act = act;
+	c->slot = slot;
+	c->old_word = old_word;
+	c->new_word = new_word;
+}
+
+/* Does an unprivileged entry's return word lead where it may? (bad-return) */
+static bool return_word_ok(const struct ctx *c, const struct module *m, uint64_t word,
+			   uint64_t slot)
+{
+	const struct chain *out;
+
+	if (c->v->chain)
+		return module_retsite(m, word);
+	if (word < KERNEL_HALF)
+		return false;
+	if (!module_owns(m, word))
+		return true;
+	/* the kernel tail-called from a call-out into this entry: the call-out's own way back */
+	out = chain_callout(m, slot);
+	return out && word == (out->raw ? out->rip : m->enter_return);
+}
+
+/* Init code is entered once per ANNOUNCE, by the kernel, while it is there. */
+static bool entry_open(const struct ctx *c, const struct module *m, const struct gm_entry *e)
+{
+	return !(e->flags & GM_ENTRY_INIT) ||
+	       (!m->init_used && !m->init_gone && !c->v->chain && module_gva(m, e->moff) >= KERNEL_HALF);
+}
+
+enum guard_verdict cross_enter_call(struct ctx *c, struct module *m, const struct gm_entry *e,
+				    bool raw)
+{
+	struct guard_cpu *cpu = &c->d->cpu;
+	uint64_t slot = cpu->gpr[GUARD_RSP], word = 0;
+	struct chain *ch = c->v->chain; /* inside to inside */
+	struct activation *tip = ch ? &ch->act[ch->depth - 1] : NULL;
+	bool own_slot = tip && slot == tip->slot;
+	const struct guard_mapping *page;
+	enum guard_verdict v;
+	struct range r;
+
+	if (!entry_open(c, m, e))
+		return GUARD_V_UNANNOUNCED;
+	if (m->quarantined)
+		return GUARD_V_QUARANTINED;
+	if ((v = check_mode(c, m)) != GUARD_V_OK)
+		return v;
+	if ((v = check_flags(c, NULL)) != GUARD_V_OK)
+		return v;
+	if ((v = check_mapping(c, m)) != GUARD_V_OK)
+		return v;
+	if (!entry_open(c, m, e)) /* the look at the mapping found init gone */
+		return GUARD_V_UNANNOUNCED;
+	if (tip && slot > tip->slot)
+		return GUARD_V_BAD_STACK;
+	v = check_stack(c, &r, slot, slot - e->headroom, ch ? ch->hi : slot + 8, ch);
+	if (v != GUARD_V_OK)
+		return v;
+	if (!range_read(c, &r, slot, &word))
+		return GUARD_V_BAD_STACK;
+	if (!own_slot && !return_word_ok(c, m, word, slot))
+		return GUARD_V_BAD_RETURN;
+	page = &r.map[(PAGE_OF(slot) - r.first) / PAGE];
+	if (ch ? !own_slot && ch->depth == GUARD_MAX_NEST
+	       : !(ch = chain_room(c, m, page->gpa + PAGE_OFFSET(slot))))
+		return GUARD_V_NO_ROOM;
+	if (m->binding.policy.required & ~(m->binding.bound & c->v->granted[m->index]))
+		return GUARD_V_WITHHELD;
+	if (!text_refresh(c, m))
+		return GUARD_V_RAISE_FAILED;
+	if (!raw && !own_slot && !range_write(c, &r, slot, m->leave_return))
+		return GUARD_V_BAD_STACK;
+	if (!tip && (v = raise_now(c, m)) != GUARD_V_OK) {
+		if (!raw)
+			range_write(c, &r, slot, word);
+		return v;
+	}
+
+	if (!tip) {
+		chain_kill_entered(m, NULL, page->gpa + PAGE_OFFSET(slot));
+		chain_end(m, ch);
+		ch->depth = 0;
+		chain_run(c, m, ch);
+	}
+	if (!own_slot) {
+		m->serial++;
+		ch->act[ch->depth] = (struct activation){
+			.slot = slot,
+			.word = word,
+			.headroom = e->headroom,
+			.serial = m->serial,
+			.raw = raw,
+			.init = (e->flags & GM_ENTRY_INIT) != 0,
+		};
+		ch->depth++;
+	} else {
+		tip->headroom = e->headroom > tip->headroom ? e->headroom : tip->headroom;
+	}
+	chain_extent(ch, &r, ch->act[ch->depth - 1].slot - ch->act[ch->depth - 1].headroom,
+		     ch->act[0].slot + 8);
+	if (e->flags & GM_ENTRY_INIT)
+		m->init_used = true;
+	cpu->rip = module_gva(m, e->moff);
+	note(c, ch->act[ch->depth - 1].serial, raw || own_slot ? 0 : slot, word, m->leave_return);
+	return GUARD_V_OK;
+}
+
+/*
+ * The end of an activation: its remembered word goes back to the slot. The outermost one lowers;
+ * a child returns to its parent, still privileged.
+ */
+static enum guard_verdict finish_tip(struct ctx *c, const struct range *r)
+{
+	struct module *m = c->v->module;
+	struct chain *ch = c->v->chain;
+	const struct activation *tip = &ch->act[ch->depth - 1];
+
+	if (!tip->raw && !range_write(c, r, tip->slot, tip->word))
+		return chain_drop_running(c, GUARD_V_BAD_STACK);
+	note(c, tip->serial, tip->raw ? 0 : tip->slot, m->leave_return, tip->word);
+	if (ch->depth == 1)
+		return chain_drop_running(c, GUARD_V_OK);
+	ch->depth--;
+	return GUARD_V_OK;
+}
+
+/* Maps the slot at `at` for writing; what is refused there is bad-stack and ends the chain. */
+static bool map_slot(struct ctx *c, struct range *r, uint64_t at, uint64_t hi)
+{
+	return at % 8 == 0 && at < hi && range_map(c, r, at, hi) && range_stack_page(&r->map[0]);
+}
+
+enum guard_verdict cross_leave_return(struct ctx *c, bool raw)
+{
+	struct module *m = c->v->module;
+	struct guard_cpu *cpu = &c->d->cpu;
+	uint64_t slot = cpu->gpr[GUARD_RSP] - (raw ? 8 : 0);
+	struct chain *ch = c->v->chain;
+	enum guard_verdict v;
+	struct range r;
+
+	if (!ch)
+		return GUARD_V_NOT_PRIVILEGED;
+	c->act = ch->act[ch->depth - 1].serial;
+	if (slot != ch->act[ch->depth - 1].slot)
+		return chain_drop_running(c, GUARD_V_NO_RECORD);
+	if (!map_slot(c, &r, slot, slot + 8))
+		return chain_drop_running(c, GUARD_V_BAD_STACK);
+	v = finish_tip(c, &r);
+	if (v != GUARD_V_OK)
+		return v;
+	if (!raw)
+		cpu->rip += GM_X_BYTES;
+	if (!c->v->chain && m->binding.policy.registers == GUARD_REGS_SCRUB)
+		for (unsigned i = 0; i < GUARD_GPRS; i++)
+			if (!((C_PRESERVED | GPR_BIT(GUARD_RSP) | GPR_BIT(GUARD_RAX) |
+			       GPR_BIT(GUARD_RDX)) & GPR_BIT(i)))
+				cpu->gpr[i] = 0;
+	return GUARD_V_OK;
+}
+
+/* What a call-out may not see, if the policy says so; `keep` holds an indirect jump's target. */
+static void scrub_call(struct guard_cpu *cpu, const struct chain *ch, uint32_t keep)
+{
+	uint32_t zero = ch->verify | GPR_BIT(GUARD_R10) | GPR_BIT(GUARD_R11);
+
+	for (unsigned i = 0; i < GUARD_GPRS; i++)
+		if (zero & ~keep & GPR_BIT(i))
+			cpu->gpr[i] = 0;
+}
+
+/*
+ * preserve: GPRs that come back unchanged; keep: GPRs that the gate still needs (leave-indirect).
+ * Every path lowers, refusals too.
+ */
+enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, uint32_t keep)
+{
+	struct module *m = c->v->module;
+	struct guard_cpu *cpu = &c->d->cpu;
+	uint64_t slot = cpu->gpr[GUARD_RSP], word = 0;
+	struct chain *ch = c->v->chain;
+	const struct activation *tip;
+	bool child_ended = false;
+	struct place from;
+	enum guard_verdict v;
+	struct range r;
+
+	if (!ch)
+		return GUARD_V_NOT_PRIVILEGED;
+	tip = &ch->act[ch->depth - 1];
+	c->act = tip->serial;
+	if (!map_slot(c, &r, slot, slot + 8))
+		return chain_drop_running(c, GUARD_V_BAD_STACK);
+	if (slot == tip->slot && ch->depth == 1) {
+		/* a tail call that ends the entry: one crossing, no return */
+		v = finish_tip(c, &r);
+		goto out;
+	}
+	if (slot == tip->slot) {
+		/* a nested child that ended so: its word stands here for its parent */
+		word = tip->word;
+		child_ended = true;
+		ch->depth--;
+		tip--;
+		c->act = tip->serial;
+	} else if (!range_read(c, &r, slot, &word)) {
+		return chain_drop_running(c, GUARD_V_BAD_STACK);
+	}
+	if (!module_retsite(m, word))
+		return chain_drop_running(c, GUARD_V_BAD_RETURN);
+	if (slot >= tip->slot)
+		return chain_drop_running(c, GUARD_V_STACK_CHANGED);
+	if (PAGE_OF(ch->hi - 1) - PAGE_OF(slot + 8) >= GUARD_EXTENT_PAGES * PAGE ||
+	    !range_map(c, &r, slot, ch->hi))
+		return chain_drop_running(c, GUARD_V_STACK_TOO_DEEP);
+	if (!range_stack_page(&r.map[0]))
+		return chain_drop_running(c, GUARD_V_BAD_STACK);
+	r.lo = slot + 8;
+	from = (struct place){.rip = word, .rsp = slot + 8, .rbp = cpu->gpr[GUARD_RBP],
+			      .returned = true};
+	v = walk_save(c, m, ch, &r, &from, ch->depth);
+	if (v != GUARD_V_OK)
+		return chain_drop_running(c, v);
+	if ((!raw && !range_write(c, &r, slot, m->enter_return)) ||
+	    (raw && child_ended && !range_write(c, &r, slot, word)))
+		return chain_drop_running(c, GUARD_V_BAD_STACK);
+	v = chain_lower(c, m, c->vcpu);
+	if (v != GUARD_V_OK) {
+		chain_end(m, ch);
+		return v;
+	}
+
+	ch->state = CHAIN_CALLOUT;
+	ch->slot = slot;
+	ch->rip = word;
+	ch->raw = raw;
+	ch->verify = preserve;
+	ch->rflags = cpu->rflags;
+	memcpy(ch->gpr, cpu->gpr, sizeof(ch->gpr));
+	chain_extent(ch, &r, slot + 8, ch->hi);
+	chain_kill_overlapping(m, ch);
+	note(c, tip->serial, raw ? 0 : slot, word, m->enter_return);
+	if (m->binding.policy.registers == GUARD_REGS_SCRUB)
+		scrub_call(cpu, ch, keep);
+out:
+	if (!raw && v == GUARD_V_OK)
+		cpu->rip += GM_X_BYTES;
+	return v;
+}
+
+enum guard_verdict cross_enter_return(struct ctx *c, struct module *m, bool raw)
+{
+	struct guard_cpu *cpu = &c->d->cpu;
+	uint64_t slot = cpu->gpr[GUARD_RSP] - (raw ? 8 : 0), lo = slot - GM_MIN_HEADROOM;
+	struct chain *ch = chain_callout(m, slot);
+	const struct activation *tip = NULL;
+	enum guard_verdict v;
+	struct range r;
+
+	if (ch && ch->raw != raw)
+		ch = NULL;
+	if (ch) {
+		tip = &ch->act[ch->depth - 1];
+		c->act = tip->serial;
+		if (tip->slot - tip->headroom < lo)
+			lo = tip->slot - tip->headroom;
+	}
+	if (m->quarantined)
+		return GUARD_V_QUARANTINED;
+	if ((v = check_mode(c, m)) != GUARD_V_OK)
+		return v;
+	if ((v = check_flags(c, ch)) != GUARD_V_OK)
+		return v;
+	if ((v = check_mapping(c, m)) != GUARD_V_OK)
+		return v;
+	v = check_stack(c, &r, slot, lo, ch ? ch->hi : slot + 8, ch);
+	if (v != GUARD_V_OK)
+		return v;
+	if (!ch || c->v->chain)
+		return GUARD_V_NO_RECORD;
+	if (!walk_verify(c, m, ch, &r))
+		return GUARD_V_STACK_CHANGED;
+	if (m->binding.policy.registers == GUARD_REGS_VERIFY)
+		for (unsigned i = 0; i < GUARD_GPRS; i++)
+			if (ch->verify & GPR_BIT(i) && cpu->gpr[i] != ch->gpr[i])
+				return GUARD_V_REGISTERS_CHANGED;
+	if (!text_refresh(c, m) || raise_now(c, m) != GUARD_V_OK)
+		return GUARD_V_RAISE_FAILED;
+
+	chain_run(c, m, ch);
+	chain_extent(ch, &r, lo, ch->hi);
+	if (m->binding.policy.registers == GUARD_REGS_SCRUB)
+		for (unsigned i = 0; i < GUARD_GPRS; i++)
+			if (ch->verify & GPR_BIT(i))
+				cpu->gpr[i] = ch->gpr[i];
+	cpu->rip = ch->rip;
+	cpu->gpr[GUARD_RSP] = slot + 8;
+	note(c, tip->serial, raw ? 0 : slot, m->enter_return, ch->rip);
+	return GUARD_V_OK;
+}
+
+/* The registers that the import at `gva` preserves; an unknown target is ordinary C. */
+static uint32_t preserved_by(const struct module *m, uint64_t gva)
+{
+	for (uint32_t i = 0; i < m->man->imports.count; i++)
+		if (m->import_at[i] == gva)
+			return m->imports[i].preserve;
+	return C_PRESERVED;
+}
+
+/*
+ * The module fetched outside of itself: a raw call or tail jump, a raw return, or a wild exit.
+ * Unprivileged afterwards, before that instruction executes. Logs its own line.
+ */
+enum guard_verdict cross_fetch_outside(struct ctx *c)
+{
+	const struct guard_cpu *cpu = &c->d->cpu;
+	struct module *m = c->v->module;
+	struct chain *ch = c->v->chain;
+	const struct activation *tip = &ch->act[ch->depth - 1];
+	uint64_t rip = cpu->rip, rsp = cpu->gpr[GUARD_RSP], word = 0;
+	enum guard_event_name name = GUARD_LEAVE_CALL;
+	uint8_t from = guard_ctx_view(c);
+	enum guard_verdict v;
+	struct range r;
+
+	c->act = tip->serial;
+	if (ch->depth == 1 && rip == tip->word && rsp == tip->slot + 8) {
+		name = GUARD_LEAVE_RETURN;
+		v = cross_leave_return(c, true);
+	} else if (rsp == tip->slot || (map_slot(c, &r, rsp, rsp + 8) &&
+					range_read(c, &r, rsp, &word) && module_retsite(m, word))) {
+		v = cross_leave_call(c, true, preserved_by(m, rip), 0);
+	} else {
+		v = chain_drop_running(c, GUARD_V_WILD_EXIT);
+	}
+	return guard_log(c, name, m, from, rip, v);
+}
+
+/* Policy on a refusal: quarantine lowers every vCPU inside and ends all chains. */
+void cross_refuse(struct ctx *c, struct module *m)
+{
+	if (m->binding.policy.refusal == GUARD_REFUSE_STOP)
+		c->d->stop_vm = true;
+	if (m->binding.policy.refusal != GUARD_REFUSE_QUARANTINE)
+		return;
+	m->quarantined = true;
+	for (unsigned v = 0; v < c->g->vcpus; v++) {
+		if (c->g->vcpu[v].module != m)
+			continue;
+		chain_lower(c, m, v);
+		if (v != c->vcpu)
+			c->d->kick |= 1u << v;
+	}
+	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
+		chain_end(m, &m->chains[i]);
+}
+
+/* A crossing instruction in m's gate pages. Logs one line, or two after a departure. */
+enum guard_verdict cross_at_gate(struct ctx *c, struct module *m, uint64_t rip)
+{
+	static const enum guard_event_name names[GM_GATE_KINDS] = {
+		[GM_GATE_PAD] = GUARD_ENTER_CALL,
+		[GM_GATE_ENTER] = GUARD_ENTER_CALL,
+		[GM_GATE_LEAVE_RETURN] = GUARD_LEAVE_RETURN,
+		[GM_GATE_LEAVE] = GUARD_LEAVE_CALL,
+		[GM_GATE_LEAVE_INDIRECT] = GUARD_LEAVE_CALL,
+		[GM_GATE_ENTER_RETURN] = GUARD_ENTER_RETURN,
+	};
+	uint64_t off = rip - m->base[m->gates_segment];
+	const struct gm_gate *gate = NULL;
+	uint8_t from = guard_ctx_view(c);
+	enum guard_verdict v = GUARD_V_OK;
+	uint32_t differ;
+
+	if (off / GM_GATE_BYTES < m->man->gates.count)
+		gate = &m->gates[off / GM_GATE_BYTES];
+	if (!gate || gate->kind == GM_GATE_PAD || off % GM_GATE_BYTES != gate->x)
+		return guard_log(c, GUARD_ENTER_CALL, m, from, rip, GUARD_V_BAD_SITE);
+	if (m->state != MODULE_ANNOUNCED)
+		return guard_log(c, names[gate->kind], m, from, rip, GUARD_V_UNANNOUNCED);
+	if (!c->v->chain && chain_departed(m, rip, c->d->cpu.gpr[GUARD_RSP], &differ)) {
+		v = resume(c, m);
+		if (v != GUARD_V_OK && gate->kind != GM_GATE_ENTER)
+			return v;
+		from = guard_ctx_view(c);
+	}
+	switch (gate->kind) {
+	case GM_GATE_ENTER:
+		v = cross_enter_call(c, m, &m->entries[gate->index], false);
+		break;
+	case GM_GATE_LEAVE_RETURN:
+		v = cross_leave_return(c, false);
+		break;
+	case GM_GATE_LEAVE:
+		v = cross_leave_call(c, false, m->imports[gate->index].preserve, 0);
+		break;
+	case GM_GATE_LEAVE_INDIRECT:
+		v = cross_leave_call(c, false, C_PRESERVED, GPR_BIT(gate->reg));
+		break;
+	default:
+		v = cross_enter_return(c, m, false);
+		break;
+	}
+	return guard_log(c, names[gate->kind], m, from, rip, v);
+}

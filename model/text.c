@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Is this the registered code? (spec 3, "Code integrity")
+ *
+ * ANNOUNCE copies the guest's pages first and proves the copies afterwards, so nothing that the
+ * guest does meanwhile matters. Proof: every byte equals the image, but for relocated fields,
+ * which must be what the bases imply, and patch sites, which must hold one of their legal
+ * contents. Later, pages that the guest wrote are compared with the proved copy; only run-time
+ * sites may have changed, and only the legal content that was found is taken over.
+ */
+#include "model/internal.h"
+
+static uint32_t field_size(const struct gm_reloc *r)
+{
+	return r->type == GM_R_64 || r->type == GM_R_PC64 ? 8 : 4;
+}
+
+static bool pc_relative(const struct gm_reloc *r)
+{
+	return r->type == GM_R_PC32 || r->type == GM_R_PLT32 || r->type == GM_R_PC64;
+}
+
+static bool seg_absent(const struct module *m, uint32_t i)
+{
+	return gm_seg_init(m->segments[i].kind) && m->base[i] == 0;
+}
+
+/* The address S that a field of these bytes at guest address p stands for. */
+static uint64_t field_decode(const struct gm_reloc *r, uint64_t p, const uint8_t *bytes)
+{
+	uint64_t value = 0;
+	int32_t low;
+
+	if (field_size(r) == 8) {
+		memcpy(&value, bytes, 8);
+	} else {
+		memcpy(&low, bytes, 4);
+		value = r->type == GM_R_32 ? (uint32_t)low : (uint64_t)(int64_t)low;
+	}
+	return value - (uint64_t)r->addend + (pc_relative(r) ? p : 0);
+}
+
+/* May m's import resolve to `at`? Looked at in full by text_imports_allowed() once all are known. */
+static bool import_is(struct module *m, uint32_t import, uint64_t at)
+{
+	if (at == NO_ADDRESS)
+		return false;
+	if (m->import_at[import] == NO_ADDRESS)
+		m->import_at[import] = at;
+	return m->import_at[import] == at;
+}
+
+static bool outside_all(const struct guard *g, uint64_t at)
+{
+	for (unsigned i = 0; i < GUARD_MAX_MODULES; i++)
+		if (g->module[i].state >= MODULE_ANNOUNCING && module_owns(&g->module[i], at))
+			return false;
+	return true;
+}
+
+/*
+ * Are these the right bytes for relocation r at guest address p? 32-bit overflow shows by itself:
+ * a truncated field decodes to another address.
+ */
+static bool field_ok(struct ctx *c, struct module *m, const struct gm_reloc *r, uint64_t p,
+		     const uint8_t *bytes)
+{
+	uint64_t s = field_decode(r, p, bytes);
+
+	if (r->kind == GM_TARGET_SEGMENT)
+		return seg_absent(m, r->target) || s == m->base[r->target];
+	if (r->kind == GM_TARGET_IMPORT)
+		return import_is(m, r->target, s);
+	return outside_all(c->g, s);
+}
+
+/*
+ * Is `actual` (site bytes at guest address p) the site's choice i? Fields are judged by field_ok,
+ * everything else by the image. An import's address is learnt only if all the rest fits.
+ */
+static bool choice_is(struct ctx *c, struct module *m, const struct gm_site *site, uint32_t i,
+		      uint64_t p, const uint8_t *actual)
+{
+	const struct gm_choice *ch = &m->choices[site->first + i];
+	const struct gm_reloc *r = m->choice_relocs + ch->first_reloc;
+	const uint8_t *legal = m->image + ch->bytes;
+	uint32_t at = 0;
+
+	for (uint32_t k = 0; k <= ch->relocs; k++) {
+		uint32_t end = k < ch->relocs ? r[k].moff : site->size;
+
+		if (memcmp(actual + at, legal + at, end - at) != 0)
+			return false;
+		at = k < ch->relocs ? end + field_size(&r[k]) : end;
+	}
+	for (uint32_t k = 0; k < ch->relocs; k++)
+		if (!field_ok(c, m, &r[k], p + r[k].moff, actual + r[k].moff))
+			return false;
+	return true;
+}
+
+/* The choice that `actual` is, 1-based; 0: none. */
+static uint16_t choice_of(struct ctx *c, struct module *m, const struct gm_site *site,
+			  const uint8_t *actual)
+{
+	for (uint32_t i = 0; i < site->count; i++)
+		if (choice_is(c, m, site, i, module_gva(m, site->moff), actual))
+			return (uint16_t)(i + 1);
+	return 0;
+}
+
+static bool prove_site(struct ctx *c, struct module *m, uint32_t n)
+{
+	const struct gm_site *site = &m->sites[n];
+	uint8_t actual[GM_MAX_SITE_BYTES];
+	uint16_t choice;
+
+	if (!c->g->ops->verified_read(c->g->vmm, m->index, site->moff, actual, site->size))
+		return false;
+	choice = choice_of(c, m, site, actual);
+	if (!choice)
+		return false;
+	m->chosen[n] = choice;
+	if (site->group == GM_NONE)
+		return true;
+	if (!m->group[site->group])
+		m->group[site->group] = choice;
+	return m->group[site->group] == choice;
+}
+
+static bool prove_field(struct ctx *c, struct module *m, const struct gm_reloc *r)
+{
+	static const uint8_t zero[8];
+	uint8_t bytes[8];
+
+	if (!c->g->ops->verified_read(c->g->vmm, m->index, r->moff, bytes, field_size(r)) ||
+	    !field_ok(c, m, r, module_gva(m, r->moff), bytes))
+		return false;
+	/* what pointed into init code that is gone points nowhere */
+	if (r->kind == GM_TARGET_SEGMENT && seg_absent(m, r->target))
+		return c->g->ops->verified_patch(c->g->vmm, m->index, r->moff, zero,
+						 field_size(r));
+	return true;
+}
+
+/* [at, end), at most a page, equals the image; behind the segment's size it is zero. */
+static bool prove_bytes(struct ctx *c, const struct module *m, const struct gm_segment *s,
+			uint32_t at, uint32_t end)
+{
+	uint32_t from = at - s->start, n = end - at, with = 0;
+	uint8_t *buf = c->g->scratch;
+
+	if (!c->g->ops->verified_read(c->g->vmm, m->index, at, buf, n))
+		return false;
+	if (from < s->size)
+		with = s->size - from < n ? s->size - from : n;
+	if (memcmp(buf, m->image + s->image + from, with) != 0)
+		return false;
+	while (with < n)
+		if (buf[with++])
+			return false;
+	return true;
+}
+
+/*
+ * Goes on with the proof of the verified copies from m->job. `again` until all is proved, then
+ * `ok`; `bad-text` at the first byte that is not.
+ */
+enum guard_verdict text_prove(struct ctx *c, struct module *m, unsigned steps)
+{
+	struct announce_job *j = &m->job;
+	unsigned seg = 0;
+
+	while (steps--) {
+		const struct gm_segment *s;
+		uint32_t end, reloc = GM_NONE, site = GM_NONE;
+
+		while (seg < m->nsegments &&
+		       (j->pos >= m->segments[seg].start + gm_seg_pages(&m->segments[seg]) * GM_PAGE ||
+			!gm_seg_verified(m->segments[seg].kind) || seg_absent(m, seg)))
+			seg++;
+		if (seg == m->nsegments)
+			return GUARD_V_OK;
+		s = &m->segments[seg];
+		if (j->pos < s->start)
+			j->pos = s->start;
+		if (j->reloc < m->man->relocs.count)
+			reloc = m->relocs[j->reloc].moff;
+		if (j->site < m->man->sites.count)
+			site = m->sites[j->site].moff;
+		if (reloc < j->pos) { /* of an absent segment */
+			j->reloc++;
+		} else if (site < j->pos) {
+			j->site++;
+		} else if (reloc == j->pos) {
+			if (!prove_field(c, m, &m->relocs[j->reloc]))
+				return GUARD_V_BAD_TEXT;
+			j->pos += field_size(&m->relocs[j->reloc++]);
+		} else if (site == j->pos) {
+			if (!prove_site(c, m, j->site))
+				return GUARD_V_BAD_TEXT;
+			j->pos += m->sites[j->site++].size;
+		} else {
+			end = s->start + gm_seg_pages(s) * GM_PAGE;
+			end = reloc < end ? reloc : end;
+			end = site < end ? site : end;
+			end = end - j->pos < GM_PAGE ? end : j->pos + GM_PAGE;
+			if (!prove_bytes(c, m, s, j->pos, end))
+				return GUARD_V_BAD_TEXT;
+			j->pos = end;
+		}
+	}
+	return GUARD_V_AGAIN;
+}
+
+/* In a range of m that no data import of anyone may reach. */
+static bool guarded_range(const struct module *m, uint64_t at)
+{
+	uint32_t moff;
+	unsigned i;
+
+	return module_moff(m, at, &moff, &i) &&
+	       ((gm_seg_verified(m->segments[i].kind) && m->segments[i].kind != GM_SEG_GATES) ||
+		m->segments[i].kind == GM_SEG_PRIVATE);
+}
+
+/*
+ * No import of m resolves into m itself; no data import of m or of any other announced module
+ * resolves, by address or by frame, into a verified, private or device range. Gates are code that
+ * the kernel may call, so other modules' gates are open to everyone.
+ */
+bool text_imports_allowed(struct ctx *c, const struct module *m)
+{
+	struct guard *g = c->g;
+
+	for (unsigned k = 0; k < GUARD_MAX_MODULES; k++) {
+		const struct module *o = &g->module[k];
+
+		if (o != m && o->state != MODULE_ANNOUNCED)
+			continue;
+		for (uint32_t i = 0; i < o->man->imports.count; i++) {
+			bool data = (o->imports[i].flags & GM_IMPORT_DATA) != 0;
+			uint64_t at = o->import_at[i];
+			struct guard_mapping map;
+
+			if (at == NO_ADDRESS)
+				continue;
+			if ((o == m && module_owns(m, at)) || (data && guarded_range(m, at)))
+				return false;
+			if (o != m || !data)
+				continue;
+			for (unsigned n = 0; n < GUARD_MAX_MODULES; n++)
+				if (g->module[n].state == MODULE_ANNOUNCED &&
+				    guarded_range(&g->module[n], at))
+					return false;
+			g->ops->translate(g->vmm, c->vcpu, c->d->cpu.cr3, PAGE_OF(at), 1, &map);
+			if (map.flags && map.role >= GUARD_ROLE_VERIFIED)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Bytes [at, at + n) as the guest's frames have them now; not through any guest address. */
+static bool guest_bytes(struct ctx *c, const struct module *m, uint32_t at, uint32_t n,
+			uint8_t *out)
+{
+	while (n) {
+		uint32_t part = GM_PAGE - at % GM_PAGE;
+		uint64_t frame = m->frame[at / GM_PAGE];
+
+		part = part < n ? part : n;
+		if (frame == NO_FRAME ||
+		    !c->g->ops->read(c->g->vmm, frame + at % GM_PAGE, out, part))
+			return false;
+		out += part;
+		at += part;
+		n -= part;
+	}
+	return true;
+}
+
+/* Legal as it is, or a poke in progress: first byte cc, the rest old or new. */
+enum site_now { SITE_LEGAL, SITE_POKE, SITE_ILLEGAL };
+
+static enum site_now site_now(struct ctx *c, struct module *m, const struct gm_site *site,
+			      const uint8_t *actual, uint16_t *choice)
+{
+	uint8_t legal[GM_MAX_SITE_BYTES];
+
+	*choice = choice_of(c, m, site, actual);
+	if (*choice)
+		return SITE_LEGAL;
+	if (actual[0] != 0xcc)
+		return SITE_ILLEGAL;
+	memcpy(legal, actual, site->size);
+	for (uint32_t i = 0; i < site->count; i++) {
+		legal[0] = m->image[m->choices[site->first + i].bytes];
+		if (choice_is(c, m, site, i, module_gva(m, site->moff), legal))
+			return SITE_POKE;
+	}
+	return SITE_ILLEGAL;
+}
+
+/*
+ * Puts the verified bytes of [at, at + n) over the page in scratch, where they overlap: what has
+ * been judged one by one no longer counts as a difference.
+ */
+static bool settle(struct ctx *c, const struct module *m, uint32_t page, uint32_t at, uint32_t n)
+{
+	uint32_t lo = page * GM_PAGE, hi = lo + GM_PAGE;
+	uint32_t from = at > lo ? at : lo, to = at + n < hi ? at + n : hi;
+
+	return from >= to || c->g->ops->verified_read(c->g->vmm, m->index, from,
+						      c->g->scratch + (from - lo), to - from);
+}
+
+/* First record that may touch `moff`: one that starts before it may reach into it. */
+static uint32_t first_near(const void *records, uint32_t count, uint32_t stride, uint32_t moff)
+{
+	uint32_t i = gm_find(records, count, stride, moff);
+
+	return i == count ? 0 : i;
+}
+
+enum page_now { PAGE_FAILED, PAGE_SETTLED, PAGE_POKE, PAGE_BAD };
+
+/* A page that the guest wrote. PAGE_FAILED: a callback did; nothing can be said. */
+static enum page_now refresh_page(struct ctx *c, struct module *m, uint32_t page)
+{
+	const uint32_t lo = page * GM_PAGE, hi = lo + GM_PAGE;
+	uint8_t bytes[GM_MAX_SITE_BYTES + 1];
+	enum page_now result = PAGE_SETTLED;
+	uint32_t i;
+
+	if (!guest_bytes(c, m, lo, GM_PAGE, c->g->scratch))
+		return PAGE_FAILED;
+	i = first_near(m->sites, m->man->sites.count, sizeof(struct gm_site), lo);
+	for (; i < m->man->sites.count && m->sites[i].moff < hi; i++) {
+		const struct gm_site *site = &m->sites[i];
+		enum site_now now;
+		uint16_t choice;
+
+		if (!(site->flags & GM_SITE_RUNTIME) || site->moff + site->size <= lo)
+			continue;
+		if (!guest_bytes(c, m, site->moff, site->size, bytes))
+			return PAGE_FAILED;
+		now = site_now(c, m, site, bytes, &choice);
+		if (now == SITE_ILLEGAL)
+			continue;
+		if (now == SITE_POKE) {
+			result = PAGE_POKE;
+		} else if (choice != m->chosen[i]) {
+			if (!c->g->ops->verified_patch(c->g->vmm, m->index, site->moff, bytes,
+						       site->size))
+				return PAGE_FAILED;
+			m->chosen[i] = choice;
+		}
+		if (!settle(c, m, page, site->moff, site->size))
+			return PAGE_FAILED;
+	}
+	i = first_near(m->relocs, m->man->relocs.count, sizeof(struct gm_reloc), lo);
+	for (; i < m->man->relocs.count && m->relocs[i].moff < hi; i++)
+		if (m->relocs[i].kind == GM_TARGET_SEGMENT && seg_absent(m, m->relocs[i].target) &&
+		    !settle(c, m, page, m->relocs[i].moff, field_size(&m->relocs[i])))
+			return PAGE_FAILED;
+	for (uint32_t at = 0; at < GM_PAGE; at += sizeof(bytes)) {
+		if (!c->g->ops->verified_read(c->g->vmm, m->index, lo + at, bytes, sizeof(bytes)))
+			return PAGE_FAILED;
+		if (memcmp(bytes, c->g->scratch + at, sizeof(bytes)) != 0)
+			return PAGE_BAD;
+	}
+	return result;
+}
+
+static bool page_verified(const struct module *m, uint32_t page)
+{
+	for (unsigned i = 0; i < m->nsegments; i++) {
+		uint32_t first = m->segments[i].start / GM_PAGE;
+
+		if (page >= first && page - first < gm_seg_pages(&m->segments[i]))
+			return gm_seg_verified(m->segments[i].kind) && m->frame[page] != NO_FRAME;
+	}
+	return false;
+}
+
+/* A line of its own, before that of the crossing, which it does not touch. */
+static void log_bad_text(struct ctx *c, const struct module *m, uint32_t page)
+{
+	uint32_t act = c->act;
+
+	c->act = 0;
+	guard_log(c, GUARD_VERIFY, m, guard_ctx_view(c), module_gva(m, page * GM_PAGE),
+		  GUARD_V_BAD_TEXT);
+	c->act = act;
+}
+
+/*
+ * Before a raise: looks at the pages that were written since the last one, unless an activation
+ * runs (it is asked to leave). One VERIFY line tells of the first page that is not legal; the last
+ * proved copy goes on and the raise is unaffected. False: the copies could not be kept right.
+ */
+bool text_refresh(struct ctx *c, struct module *m)
+{
+	bool any = false, bad_seen = false;
+
+	for (uint32_t w = 0; w * 64 < m->pages; w++) {
+		uint64_t bits = 0;
+
+		if (!c->g->ops->written(c->g->vmm, m->index, w * 64, &bits))
+			bits = ~0ull; /* unknown: look at everything */
+		m->marked[w] |= bits;
+		any |= m->marked[w] != 0;
+	}
+	if (!any)
+		return true;
+	if (m->running) {
+		c->d->kick |= m->running & ~(1u << c->vcpu);
+		return true;
+	}
+	for (uint32_t p = 0; p < m->pages; p++) {
+		uint64_t bit = 1ull << (p % 64);
+		enum page_now now = PAGE_SETTLED;
+
+		if (!(m->marked[p / 64] & bit))
+			continue;
+		if (page_verified(m, p))
+			now = refresh_page(c, m, p);
+		if (now == PAGE_FAILED)
+			return false;
+		if (now != PAGE_POKE)
+			m->marked[p / 64] &= ~bit;
+		if (now == PAGE_BAD && !bad_seen) {
+			bad_seen = true;
+			log_bad_text(c, m, p);
+		}
+	}
+	return true;
+}
