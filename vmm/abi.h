@@ -20,7 +20,8 @@
 #define GH_PORT_START_VCPU 0xf5	 /* AL: vCPU; starts at RDI=boot page like vCPU 0, RSI=vCPU */
 #define GH_PORT_RAISE 0xf6	 /* AL: vector, here, at the next instruction boundary */
 #define GH_PORT_SEND 0xf7	 /* AL: vector, AH: vCPU (out %ax) */
-#define GH_PORT_HOST 0xf8	 /* host services: hosted kernel, scenario expect; not for guests in C */
+#define GH_PORT_HOST 0xf8	 /* host services: hosted kernel, scenario expect, GH_HOST_* */
+#define GH_HOST_RELOAD 1 /* for guests in C: RAX = this, RBX = module; RAX = 0 if it was placed again */
 #define GH_PORT_TIMER 0xf9	 /* EAX: period in instructions, 0 off; vector GH_TIMER_VECTOR */
 #define GH_TIMER_VECTOR 0x40
 

@@ -11,8 +11,6 @@
 #ifndef VMM_INTERNAL_H
 #define VMM_INTERNAL_H
 
-#include <signal.h>
-
 #include "vmm/engine.h"
 #include "vmm/vm.h"
 
@@ -54,8 +52,8 @@ struct vm_frame {
 
 struct vm_symbol {
 	uint64_t address, size;
-	const char *name; /* in the table's `text` */
-	uint8_t kind;	  /* enum vm_symbol_kind */
+	char *name;
+	uint8_t kind; /* enum vm_symbol_kind */
 };
 
 enum vm_symbol_kind {
@@ -69,7 +67,6 @@ enum vm_symbol_kind {
 struct vm_symbols {
 	struct vm_symbol *by_address;
 	size_t count;
-	char *text;
 	uint64_t low, high; /* addresses that belong to this image */
 };
 
@@ -81,14 +78,14 @@ struct vm_module {
 	struct guard_binding binding;
 	uint64_t id;
 	uint64_t base[GM_MAX_SEGMENTS];
-	uint32_t pages;	  /* of its moff space */
-	uint8_t *copy;	  /* verified copies and private pages: pages * 4096 */
-	uint64_t *frame;  /* gpa under each page; 0: none */
-	uint64_t *dirty;  /* bit per page: guest frame written since last asked */
+	uint32_t pages;	 /* of its moff space */
+	uint8_t *copy;	 /* verified copies and private pages: pages * 4096 */
+	uint64_t *frame; /* gpa under each page; 0: none */
+	uint64_t *dirty; /* bit per page: guest frame written since last asked */
 	uint64_t granted[GH_MAX_VCPUS];
 	struct vm_symbols symbols;
 	uint64_t boot_symbols; /* gpa of the table in the boot page, its room in entries */
-	uint32_t boot_symbol_room;
+	uint32_t boot_symbol_count, boot_symbol_room;
 };
 
 struct vm_bound_range {
@@ -101,7 +98,15 @@ struct vm_vcpu {
 	uint64_t raised; /* privileges of that module */
 	uint64_t last_raised[GUARD_MAX_MODULES];
 	bool seen[GUARD_MAX_MODULES]; /* last_raised holds */
-	uint64_t lines; /* of the log, so far */
+	uint64_t lines;		      /* of the log, so far */
+	bool stopped;		      /* for good: lower failed */
+};
+
+/* One vm_run_nested() that is under way. */
+struct vm_level {
+	unsigned vcpu;
+	uint64_t stop_rip;
+	bool reached; /* while another one further in was waiting */
 };
 
 struct vm_log {
@@ -129,7 +134,6 @@ struct vm {
 	uint64_t boot_gpa, gdt_gpa, mailbox_gpa, mailbox_size;
 	uint64_t next_module; /* gva */
 	struct vm_symbols symbols;
-	char *guest_path;
 
 	struct vm_vcpu vcpu[GH_MAX_VCPUS];
 	struct vm_module *loaded[GUARD_MAX_MODULES]; /* in load order */
@@ -151,7 +155,10 @@ struct vm {
 
 	vm_host_fn host_fn;
 	void *host_ctx;
+	struct vm_level level[VM_MAX_NESTED];
 	unsigned nested;
+	uint64_t msr_value; /* the one register behind bound MSRs, and behind bound ports */
+	uint32_t port_value;
 	unsigned fail_raise, fail_lower; /* so many calls from now on fail: tests of R20 */
 };
 
@@ -190,9 +197,17 @@ void vm_translate(void *vmm, unsigned vcpu, uint64_t cr3, uint64_t gva, size_t n
 
 /* ---- ops.c ---- */
 extern const struct guard_ops vm_guard_ops;
-/* Is gpa in a bound device range? Of module `m` with the privilege raised: *owner says so. */
+/* No frame points to a page of m any more; its role and tracking end. */
+void vm_forget_frames(struct vm *vm, struct vm_module *m);
+
+/* ---- views.c ---- */
+/* Is gpa in a device range that some module is bound to? */
 bool vm_device_bound(const struct vm *vm, uint64_t gpa);
+/* May this view use a device register at gpa: unbound, or bound and raised here? */
 bool vm_device_open(const struct vm *vm, unsigned vcpu, uint8_t view, uint64_t gpa);
+/* Is one of the view's privileges of this kind raised here (for this port or MSR number)? */
+bool vm_raised_kind(const struct vm *vm, unsigned vcpu, uint8_t view, uint32_t kind,
+		    uint32_t number);
 
 /* ---- judge.c ---- */
 /* Logs and traces all lines of a decision. */
@@ -204,18 +219,18 @@ void vm_log_destroy(struct vm *vm);
 void vm_log_append(struct vm *vm, unsigned vcpu, const struct guard_line *line);
 void vm_trace_line(struct vm *vm, const struct vm_line *l);
 void vm_symbols_free(struct vm_symbols *s);
-/* Adds a name (copied later by vm_symbols_build from the caller's memory); see symbols.c. */
+/* Names being collected for an image. */
 struct vm_symbol_list {
 	struct vm_symbol *item;
 	size_t count, room;
-	size_t text; /* bytes of all names */
 };
 bool vm_symbol_add(struct vm_symbol_list *l, const char *prefix, const char *name, size_t max,
 		   uint64_t address, uint64_t size, enum vm_symbol_kind kind);
-bool vm_symbols_build(struct vm_symbols *s, struct vm_symbol_list *l, uint64_t low, uint64_t high);
+/* Takes the names over from the list, sorted by address; the old ones are freed. */
+void vm_symbols_build(struct vm_symbols *s, struct vm_symbol_list *l, uint64_t low, uint64_t high);
 void vm_symbol_list_free(struct vm_symbol_list *l);
-/* The exact name in one image, of a kind at least `kind`; NULL if there is none. */
-const struct vm_symbol *vm_symbols_find(const struct vm_symbols *s, const char *name, size_t len);
+/* The exact name in one image; NULL if there is none. */
+const struct vm_symbol *vm_symbols_find(const struct vm_symbols *s, const char *name);
 struct vm_module *vm_module_at(const struct vm *vm, uint64_t gva);
 /* Segment of m that holds gva, or -1. */
 int vm_module_segment(const struct vm_module *m, uint64_t gva);

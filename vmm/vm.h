@@ -84,10 +84,20 @@ typedef bool (*vm_resolve_fn)(void *ctx, const char *symbol, uint64_t *gva);
 bool vm_load_module(struct vm *vm, const struct vm_module_source *src, bool announce,
 		    vm_resolve_fn resolve, void *ctx, unsigned *index, struct error *err);
 
+/*
+ * The guest's loader places a module again, at new addresses and frames (unload and reload, P6).
+ * Nothing is registered or announced: with `announce` it is, as by vm_load_module(). The old place
+ * stays mapped as it is. `index` is the guard's; the boot page gets the new bases.
+ */
+bool vm_reload_module(struct vm *vm, unsigned index, bool announce, vm_resolve_fn resolve,
+		      void *ctx, struct error *err);
+
 /* Runs until something ends it. May be called again after VM_EXIT_HOST. Not from a handler. */
 void vm_run(struct vm *vm, struct vm_exit *exit);
 /* Async-signal-safe. */
 void vm_interrupt(struct vm *vm);
+/* The VM whose engine runs now, or NULL: for a signal handler that wants to interrupt it. */
+struct vm *vm_running(void);
 
 /*
  * Host services: called with the vCPU stopped right after `out %al,$0xf8` (rip already past it),
@@ -114,6 +124,12 @@ bool vm_map_ram(struct vm *vm, uint64_t gva, size_t bytes, bool executable, uint
 /* Allocates guest-physical pages from the free end of RAM. 0: none left. */
 uint64_t vm_alloc_gpa(struct vm *vm, size_t bytes);
 
+/* As a device without an IOMMU accesses RAM; what view U hides stays hidden. false: not RAM. */
+bool vm_dma_read(struct vm *vm, uint64_t gpa, void *buf, size_t len);
+bool vm_dma_write(struct vm *vm, uint64_t gpa, const void *buf, size_t len);
+/* Fills the mailbox of the boot page (64 KiB, or as much as len needs). Before the first run. */
+bool vm_set_mailbox(struct vm *vm, const void *data, size_t len, struct error *err);
+
 /* A memory-mapped register range, gpa page aligned outside RAM. width 1,2,4,8. */
 struct vm_device {
 	const char *name;
@@ -130,8 +146,20 @@ uint64_t vm_doorbell_rings(const struct vm *vm);
 /* The guard's side. */
 struct guard *vm_guard(struct vm *vm);
 bool vm_grant(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges, bool give);
+/* The administrator's UNREGISTER, logged for vCPU 0. */
+bool vm_unregister(struct vm *vm, unsigned module);
+/* INIT or removal of a vCPU: lowered, its running chain dropped, off until port 0xf5 starts it. */
+bool vm_reset_vcpu(struct vm *vm, unsigned vcpu);
+/* The next so many raises and lowers fail (R20). */
+void vm_fail_next(struct vm *vm, unsigned raises, unsigned lowers);
+/* Simulated time: instructions executed so far. */
+uint64_t vm_time(struct vm *vm);
 
-/* Symbols: "module:function", "module:enter/function", guest symbols. */
+/*
+ * Symbols: guest symbols by name; of a module "module:function" (the body itself), and its gates
+ * "module:enter/function", "module:leave/import", "module:leave/%rax", "module:leave-return",
+ * "module:enter-return".
+ */
 bool vm_symbol_address(const struct vm *vm, const char *name, uint64_t *gva);
 /* Formats "name+0x12" into buf; returns buf. */
 const char *vm_symbolize(const struct vm *vm, uint64_t gva, char *buf, size_t len);

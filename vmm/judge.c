@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The one way from an engine to the guard core: judge, log, tell. What the decision says is the
+ * engine's to carry out; the view is already set when this returns (ops.c).
+ */
+#include <string.h>
+
+#include "vmm/internal.h"
+
+void vm_record(struct vm *vm, unsigned vcpu, const struct guard_decision *d)
+{
+	unsigned i;
+
+	for (i = 0; i < d->nlines && i < GUARD_MAX_LINES; i++) {
+		vm_log_append(vm, vcpu, &d->line[i]);
+		if (vm->cfg.trace)
+			vm_trace_line(vm, vm_log_line(vm, vm->log.count - 1));
+	}
+}
+
+void vm_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision *d)
+{
+	guard_judge(vm->guard, ev, d);
+	vm_record(vm, ev->vcpu, d);
+	if (d->stop_vcpu)
+		vm->vcpu[ev->vcpu].stopped = true;
+}
+
+/* No hypercalls of our own: as an ordinary kernel sees a crossing that nobody knows, a no-op. */
+uint64_t vm_foreign_x(struct vm *vm, const struct guard_event *ev)
+{
+	(void)vm;
+	return ev->cpu.gpr[GUARD_RAX];
+}
+
+struct guard *vm_guard(struct vm *vm)
+{
+	return vm->guard;
+}
+
+bool vm_grant(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges, bool give)
+{
+	struct vm_module *m = module < GUARD_MAX_MODULES ? vm->module[module] : NULL;
+	struct guard_decision d;
+	enum guard_verdict v;
+
+	if (!m || m->index != module || vcpu >= vm->cfg.vcpus)
+		return false;
+	v = guard_grant(vm->guard, vcpu, module, privileges, give, &d);
+	vm_record(vm, vcpu, &d);
+	if (v != GUARD_V_OK)
+		return false;
+	if (give)
+		m->granted[vcpu] |= privileges;
+	else
+		m->granted[vcpu] &= ~privileges;
+	if (d.kick)
+		vm->ops->kick(vm->engine, d.kick);
+	return true;
+}
+
+bool vm_unregister(struct vm *vm, unsigned module)
+{
+	struct vm_module *m = module < GUARD_MAX_MODULES ? vm->module[module] : NULL;
+	struct guard_decision d;
+	enum guard_verdict v;
+
+	if (!m || m->index != module)
+		return false;
+	v = guard_unregister(vm->guard, module, &d);
+	vm_record(vm, 0, &d);
+	if (d.kick)
+		vm->ops->kick(vm->engine, d.kick);
+	if (v != GUARD_V_OK)
+		return false;
+	/* vm->module[] keeps it, for the names in the log, until the index is given again. */
+	vm_forget_frames(vm, m);
+	m->index = GUARD_VIEW_U;
+	return true;
+}
+
+bool vm_reset_vcpu(struct vm *vm, unsigned vcpu)
+{
+	struct guard_decision d;
+	enum guard_verdict v;
+
+	if (vcpu >= vm->cfg.vcpus)
+		return false;
+	v = guard_vcpu_reset(vm->guard, vcpu, &d);
+	vm_record(vm, vcpu, &d);
+	vm->ops->set_run_state(vm->engine, vcpu, ENGINE_OFF);
+	return v == GUARD_V_OK;
+}
+
+void vm_fail_next(struct vm *vm, unsigned raises, unsigned lowers)
+{
+	vm->fail_raise = raises;
+	vm->fail_lower = lowers;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where a module's sections lie, as Linux 6.1 lays them out (kernel/module/main.c): what stays,
+ * then ".init*"; in each code, constants, what becomes constant after init, the rest; inside of
+ * one of these by section number and alignment. Per-CPU sections come last.
+ *
+ * The manifest cuts the same order into segments. A segment ends where its size says; if sections
+ * do not fill it exactly, object and manifest do not belong together.
+ */
+#include <string.h>
+
+#include "vmm/module_place.h"
+
+enum category { TEXT, RODATA, RO_AFTER_INIT, DATA, PERCPU, CATEGORIES };
+
+static bool starts(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+/* Marked to be loaded, and really loaded: some only serve the kernel's loader. */
+static bool loaded(const struct elf64 *e, const Elf64_Shdr *sh)
+{
+	const char *name = elf64_section_name(e, sh);
+
+	return (sh->sh_flags & SHF_ALLOC) && sh->sh_size && strcmp(name, ".modinfo") != 0 &&
+	       strcmp(name, "__versions") != 0 && !starts(name, ".discard");
+}
+
+static enum category category_of(const struct elf64 *e, const Elf64_Shdr *sh)
+{
+	const char *name = elf64_section_name(e, sh);
+
+	if (starts(name, ".data..percpu"))
+		return PERCPU;
+	if (sh->sh_flags & SHF_EXECINSTR)
+		return TEXT;
+	if (!(sh->sh_flags & SHF_WRITE))
+		return RODATA;
+	if (!strcmp(name, ".data..ro_after_init") || !strcmp(name, "__jump_table"))
+		return RO_AFTER_INIT;
+	return DATA;
+}
+
+static bool fits_category(uint32_t kind, enum category cat, bool init)
+{
+	switch (kind) {
+	case GM_SEG_TEXT:
+	case GM_SEG_GATES: return cat == TEXT && !init;
+	case GM_SEG_RODATA: return cat == RODATA && !init;
+	case GM_SEG_DATA:
+	case GM_SEG_PRIVATE: return (cat == DATA || cat == RO_AFTER_INIT) && !init;
+	case GM_SEG_INIT_TEXT: return cat == TEXT && init;
+	case GM_SEG_INIT_RODATA: return cat == RODATA && init;
+	case GM_SEG_INIT_DATA: return (cat == DATA || cat == RO_AFTER_INIT) && init;
+	default: return cat == PERCPU;
+	}
+}
+
+/* The segment being filled. */
+struct cursor {
+	uint32_t segment; /* the one after the last opened */
+	uint64_t used;
+};
+
+/* Code may have one byte behind it, so that the address after a last call lies inside. */
+static bool full(const struct placing *p, const struct cursor *c)
+{
+	const struct gm_segment *s = &vm_segments(p->m)[c->segment - 1];
+	bool code = s->kind == GM_SEG_TEXT || s->kind == GM_SEG_INIT_TEXT;
+
+	return c->used == s->size || (code && c->used + 1 == s->size);
+}
+
+static bool close_segment(const struct placing *p, const struct cursor *c)
+{
+	const struct gm_segment *s;
+
+	if (!c->segment || full(p, c))
+		return true;
+	s = &vm_segments(p->m)[c->segment - 1];
+	return error_set(
+		p->err,
+		"%s: offset 0x%llx: sections fill 0x%llx bytes of segment %u (%s), the manifest says 0x%x",
+		p->elf.path, (unsigned long long)p->elf.eh.e_shoff, (unsigned long long)c->used,
+		c->segment - 1, vm_manifest_name(p->m, s->name), s->size);
+}
+
+static bool place(struct placing *p, struct cursor *c, uint32_t i, const Elf64_Shdr *sh,
+		  enum category cat, bool init, bool fresh)
+{
+	const struct elf64 *e = &p->elf;
+	uint64_t align = sh->sh_addralign ? sh->sh_addralign : 1, at;
+	const struct gm_segment *s;
+
+	if ((align & (align - 1)) || align > VM_PAGE)
+		return elf64_bad(e, elf64_section_at(e, i), p->err, "section %s: alignment 0x%llx",
+				 elf64_section_name(e, sh), (unsigned long long)align);
+	if (fresh || full(p, c)) {
+		if (c->segment == vm_manifest(p->m)->segments.count)
+			return elf64_bad(e, elf64_section_at(e, i), p->err,
+					 "section %s is in no segment of the manifest",
+					 elf64_section_name(e, sh));
+		c->segment++;
+		c->used = 0;
+	}
+	s = &vm_segments(p->m)[c->segment - 1];
+	at = (c->used + align - 1) & ~(align - 1);
+	if (!fits_category(s->kind, cat, init) || at > s->size || sh->sh_size > s->size - at)
+		return elf64_bad(
+			e, elf64_section_at(e, i), p->err,
+			"section %s (0x%llx bytes) does not go into segment %u (%s) of the manifest",
+			elf64_section_name(e, sh), (unsigned long long)sh->sh_size, c->segment - 1,
+			vm_manifest_name(p->m, s->name));
+	p->section[i].loaded = true;
+	p->section[i].segment = c->segment - 1;
+	p->section[i].offset = (uint32_t)at;
+	c->used = at + sh->sh_size;
+	return true;
+}
+
+static bool place_category(struct placing *p, struct cursor *c, enum category cat, bool init)
+{
+	bool fresh = true;
+	Elf64_Shdr sh;
+	uint32_t i;
+
+	for (i = 1; i < p->elf.nsections; i++) {
+		if (!elf64_section(&p->elf, i, &sh, p->err))
+			return false;
+		if (!loaded(&p->elf, &sh) || category_of(&p->elf, &sh) != cat ||
+		    (cat != PERCPU && starts(elf64_section_name(&p->elf, &sh), ".init") != init))
+			continue;
+		if (fresh && !close_segment(p, c))
+			return false;
+		if (!place(p, c, i, &sh, cat, init, fresh))
+			return false;
+		fresh = cat == PERCPU;
+	}
+	return true;
+}
+
+bool module_layout(struct placing *p)
+{
+	struct cursor c = { 0 };
+	unsigned cat, init;
+
+	for (init = 0; init < 2; init++)
+		for (cat = TEXT; cat < PERCPU; cat++)
+			if (!place_category(p, &c, (enum category)cat, init))
+				return false;
+	if (!place_category(p, &c, PERCPU, false) || !close_segment(p, &c))
+		return false;
+	if (c.segment != vm_manifest(p->m)->segments.count)
+		return error_set(
+			p->err, "%s: offset 0x%llx: the manifest has %u segments, sections fill %u",
+			p->elf.path, (unsigned long long)p->elf.eh.e_shoff,
+			vm_manifest(p->m)->segments.count, c.segment);
+	return true;
+}
+
+/* Rights in the guest's tables, as Linux sets them under STRICT_MODULE_RWX. */
+static uint64_t rights(uint32_t kind)
+{
+	switch (kind) {
+	case GM_SEG_TEXT:
+	case GM_SEG_GATES:
+	case GM_SEG_INIT_TEXT: return 0;
+	case GM_SEG_RODATA:
+	case GM_SEG_INIT_RODATA: return PTE_NX;
+	default: return PTE_W | PTE_NX;
+	}
+}
+
+/* What stays, what is freed after init, and per-CPU data are three allocations. */
+static unsigned allocation(uint32_t kind)
+{
+	if (kind == GM_SEG_PERCPU)
+		return 2;
+	return kind == GM_SEG_INIT_TEXT || kind == GM_SEG_INIT_RODATA || kind == GM_SEG_INIT_DATA;
+}
+
+bool module_map(struct placing *p)
+{
+	const struct gm_segment *s = vm_segments(p->m);
+	uint32_t i, n = vm_manifest(p->m)->segments.count;
+	uint64_t gva = p->vm->next_module, off, size;
+
+	for (i = 0; i < n; i++) {
+		size = (s[i].size + VM_PAGE - 1) & ~(VM_PAGE - 1);
+		/* An unmapped page between allocations. */
+		if (i && allocation(s[i].kind) != allocation(s[i - 1].kind))
+			gva += VM_PAGE;
+		p->base[i] = gva;
+		p->gpa[i] = vm_alloc_gpa(p->vm, size);
+		if (!p->gpa[i])
+			return error_set(p->err,
+					 "%s: no guest memory left for segment %s of 0x%llx bytes",
+					 p->elf.path, vm_manifest_name(p->m, s[i].name),
+					 (unsigned long long)size);
+		for (off = 0; off < size; off += VM_PAGE)
+			if (!vm_map_page(p->vm, gva + off, p->gpa[i] + off, rights(s[i].kind)))
+				return error_set(
+					p->err,
+					"%s: the guest's page tables have no room at 0x%llx",
+					p->elf.path, (unsigned long long)(gva + off));
+		gva += size;
+	}
+	p->vm->next_module = gva + VM_PAGE;
+	return true;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a kernel writes into a module's memory when it loads it: section contents, relocations
+ * (AMD64 psABI 4.4), and patch sites in the state that they have right after loading.
+ */
+#include <string.h>
+
+#include "vmm/module_place.h"
+
+bool module_fill(struct placing *p)
+{
+	Elf64_Shdr sh;
+	uint32_t i;
+
+	for (i = 1; i < p->elf.nsections; i++) {
+		if (!p->section[i].loaded)
+			continue;
+		if (!elf64_section(&p->elf, i, &sh, p->err))
+			return false;
+		/* module_layout() saw that sh_size fits; fresh memory is zero. */
+		if (sh.sh_type != SHT_NOBITS)
+			memcpy(placing_host(p, p->section[i].segment, p->section[i].offset),
+			       p->elf.data + sh.sh_offset, sh.sh_size);
+	}
+	return true;
+}
+
+/* What an earlier module exports under this name: a function's enter gate, or a datum. */
+static bool exported(const struct vm *vm, const struct vm_module *self, const char *name,
+		     uint64_t *gva)
+{
+	char gate[160];
+	unsigned i;
+
+	for (i = 0; i < vm->nloaded; i++) {
+		const struct vm_symbols *t = &vm->loaded[i]->symbols;
+		const struct vm_symbol *s = vm_symbols_find(t, name), *g;
+
+		if (vm->loaded[i] == self || !s || s->kind != VM_SYM_GLOBAL)
+			continue;
+		snprintf(gate, sizeof(gate), "enter/%s", name);
+		g = vm_symbols_find(t, gate);
+		*gva = g ? g->address : s->address;
+		return true;
+	}
+	return false;
+}
+
+static bool import(struct placing *p, uint32_t n, const Elf64_Sym *sym, uint64_t at,
+		   uint64_t *value)
+{
+	const char *name = elf64_symbol_name(&p->elf, sym);
+	const struct vm_symbol *s;
+
+	if (p->import[n]) {
+		*value = p->import[n];
+		return true;
+	}
+	s = vm_symbols_find(&p->vm->symbols, name);
+	if (s && s->kind == VM_SYM_GLOBAL)
+		*value = s->address;
+	else if (!exported(p->vm, p->m, name, value) &&
+		 !(p->resolve && p->resolve(p->ctx, name, value))) {
+		if (ELF64_ST_BIND(sym->st_info) != STB_WEAK)
+			return elf64_bad(&p->elf, at, p->err,
+					 "import %s: neither guest nor modules have it", name);
+		*value = 0;
+	}
+	p->import[n] = *value;
+	return true;
+}
+
+static bool symbol_value(struct placing *p, uint32_t n, uint64_t at, uint64_t *value)
+{
+	Elf64_Sym sym;
+
+	if (n >= p->elf.nsymbols)
+		return elf64_bad(&p->elf, at, p->err, "relocation against symbol %u of %u", n,
+				 p->elf.nsymbols);
+	elf64_symbol(&p->elf, n, &sym);
+	if (sym.st_shndx == SHN_UNDEF) {
+		*value = 0;
+		return n == 0 || import(p, n, &sym, at, value);
+	}
+	if (sym.st_shndx == SHN_ABS) {
+		*value = sym.st_value;
+		return true;
+	}
+	if (sym.st_shndx >= p->elf.nsections || !p->section[sym.st_shndx].loaded)
+		return elf64_bad(&p->elf, at, p->err, "relocation against %s, which is not loaded",
+				 elf64_symbol_name(&p->elf, &sym));
+	*value = p->base[p->section[sym.st_shndx].segment] + p->section[sym.st_shndx].offset +
+		 sym.st_value;
+	return true;
+}
+
+/* Computes and stores one field at `host`, which lies at gva. false: *reason. */
+static bool apply(uint32_t type, uint8_t *host, uint64_t gva, uint64_t value, const char **reason)
+{
+	uint64_t v = value;
+	size_t width = 4;
+	bool ok = true;
+
+	switch (type) {
+	case R_X86_64_64: width = 8; break;
+	case R_X86_64_PC64:
+		width = 8;
+		v -= gva;
+		break;
+	case R_X86_64_PC32:
+	case R_X86_64_PLT32:
+		v -= gva;
+		ok = (int64_t)v == (int32_t)v;
+		break;
+	case R_X86_64_32: ok = v == (uint32_t)v; break;
+	case R_X86_64_32S: ok = (int64_t)v == (int32_t)v; break;
+	default: *reason = "type is not known"; return false;
+	}
+	if (!ok) {
+		*reason = "the value does not fit into its field";
+		return false;
+	}
+	memcpy(host, &v, width);
+	return true;
+}
+
+static size_t field_width(uint32_t type)
+{
+	return type == R_X86_64_64 || type == R_X86_64_PC64 ? 8 : 4;
+}
+
+static bool relocate_section(struct placing *p, const Elf64_Shdr *rel)
+{
+	const struct place *to = &p->section[rel->sh_info];
+	const char *reason;
+	Elf64_Shdr target;
+	Elf64_Rela r;
+	uint64_t i, at, value, gva;
+	uint32_t type;
+
+	if (!elf64_section(&p->elf, rel->sh_info, &target, p->err))
+		return false;
+	for (i = 0; i < rel->sh_size / sizeof(r); i++) {
+		at = rel->sh_offset + i * sizeof(r);
+		memcpy(&r, p->elf.data + at, sizeof(r));
+		type = ELF64_R_TYPE(r.r_info);
+		if (type == R_X86_64_NONE)
+			continue;
+		if (r.r_offset > target.sh_size || field_width(type) > target.sh_size - r.r_offset)
+			return elf64_bad(&p->elf, at, p->err,
+					 "relocation at 0x%llx lies outside of section %s",
+					 (unsigned long long)r.r_offset,
+					 elf64_section_name(&p->elf, &target));
+		if (!symbol_value(p, (uint32_t)ELF64_R_SYM(r.r_info), at, &value))
+			return false;
+		gva = p->base[to->segment] + to->offset + r.r_offset;
+		if (!apply(type, placing_host(p, to->segment, to->offset + r.r_offset), gva,
+			   value + (uint64_t)r.r_addend, &reason))
+			return elf64_bad(&p->elf, at, p->err,
+					 "relocation of type %u in %s+0x%llx: %s", type,
+					 elf64_section_name(&p->elf, &target),
+					 (unsigned long long)r.r_offset, reason);
+	}
+	return true;
+}
+
+bool module_relocate(struct placing *p)
+{
+	Elf64_Shdr sh;
+	uint32_t i;
+
+	for (i = 1; i < p->elf.nsections; i++) {
+		if (!elf64_section(&p->elf, i, &sh, p->err))
+			return false;
+		if (sh.sh_type != SHT_RELA || sh.sh_info >= p->elf.nsections ||
+		    !p->section[sh.sh_info].loaded)
+			continue;
+		if (sh.sh_entsize != sizeof(Elf64_Rela) || sh.sh_size % sizeof(Elf64_Rela))
+			return elf64_bad(&p->elf, elf64_section_at(&p->elf, i), p->err,
+					 "relocations in records of %llu bytes",
+					 (unsigned long long)sh.sh_entsize);
+		if (!relocate_section(p, &sh))
+			return false;
+	}
+	return true;
+}
+
+/* Segment and offset of a moff that the core has validated. */
+static uint32_t segment_of(const struct vm_module *m, uint32_t moff)
+{
+	const struct gm_segment *s = vm_segments(m);
+	uint32_t i = vm_manifest(m)->segments.count - 1;
+
+	while (i && s[i].start > moff)
+		i--;
+	return i;
+}
+
+/* A choice with a target that only a running kernel knows is not what loading leaves behind. */
+static bool at_load(const struct gm_choice *c, const struct gm_reloc *relocs)
+{
+	uint32_t i;
+
+	for (i = 0; i < c->relocs; i++)
+		if (relocs[c->first_reloc + i].kind != GM_TARGET_SEGMENT)
+			return false;
+	return true;
+}
+
+static bool patch(struct placing *p, const struct gm_site *site, const struct gm_choice *c,
+		  const struct gm_reloc *relocs, const uint8_t *image)
+{
+	const struct gm_segment *s = vm_segments(p->m);
+	uint32_t seg = segment_of(p->m, site->moff), off = site->moff - s[seg].start, i;
+	uint8_t *host = placing_host(p, seg, off);
+	const char *reason = "";
+
+	memcpy(host, image + c->bytes, site->size);
+	for (i = 0; i < c->relocs; i++) {
+		const struct gm_reloc *r = &relocs[c->first_reloc + i];
+
+		if (r->moff > site->size || field_width(r->type) > site->size - r->moff ||
+		    r->target >= vm_manifest(p->m)->segments.count ||
+		    !apply(r->type, host + r->moff, p->base[seg] + off + r->moff,
+			   p->base[r->target] + (uint64_t)r->addend, &reason))
+			return error_set(p->err, "%s: patch site at module offset 0x%x: %s",
+					 p->elf.path, site->moff, reason);
+	}
+	return true;
+}
+
+/* The first choice is what stands there after loading; one that needs a kernel is passed over. */
+bool module_patch_sites(struct placing *p)
+{
+	const struct gm_header *h = vm_manifest(p->m);
+	const uint8_t *file = p->m->manifest.data;
+	const struct gm_site *site = (const void *)(file + h->sites.offset);
+	const struct gm_choice *choice = (const void *)(file + h->choices.offset);
+	const struct gm_reloc *relocs = (const void *)(file + h->choice_relocs.offset);
+	uint32_t i, k;
+
+	for (i = 0; i < h->sites.count; i++)
+		for (k = 0; k < site[i].count; k++) {
+			const struct gm_choice *c = &choice[site[i].first + k];
+
+			if (!at_load(c, relocs))
+				continue;
+			if (!patch(p, &site[i], c, relocs, file + h->image.offset))
+				return false;
+			break;
+		}
+	return true;
+}

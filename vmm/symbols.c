@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Names for addresses and addresses for names: of the guest image (its ELF symbols) and of each
+ * module (ELF symbols, and from the manifest its gates: enter/f, leave/g, leave/%reg, leave-return,
+ * enter-return). Names come from hostile files: they are bounded and made printable here, once.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/internal.h"
+
+#define NAME_MAX_BYTES 128u
+
+bool vm_symbol_add(struct vm_symbol_list *l, const char *prefix, const char *name, size_t max,
+		   uint64_t address, uint64_t size, enum vm_symbol_kind kind)
+{
+	size_t plen = strlen(prefix), len = strnlen(name, max), i;
+	char *text;
+
+	if (len > NAME_MAX_BYTES)
+		len = NAME_MAX_BYTES;
+	if (!len)
+		return true;
+	if (l->count == l->room) {
+		size_t room = l->room ? l->room * 2 : 256;
+		struct vm_symbol *p = realloc(l->item, room * sizeof(*p));
+
+		if (!p)
+			return false;
+		l->item = p;
+		l->room = room;
+	}
+	text = malloc(plen + len + 1);
+	if (!text)
+		return false;
+	memcpy(text, prefix, plen);
+	for (i = 0; i < len; i++)
+		text[plen + i] = name[i] > ' ' && name[i] < 0x7f ? name[i] : '_';
+	text[plen + len] = 0;
+	l->item[l->count++] = (struct vm_symbol){
+		.address = address, .size = size, .name = text, .kind = (uint8_t)kind
+	};
+	return true;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct vm_symbol *x = a, *y = b;
+
+	if (x->address != y->address)
+		return x->address < y->address ? -1 : 1;
+	/* The last of equal addresses is the one shown: gates, then globals, then locals. */
+	if (x->kind != y->kind)
+		return x->kind < y->kind ? -1 : 1;
+	return strcmp(y->name, x->name);
+}
+
+void vm_symbols_build(struct vm_symbols *s, struct vm_symbol_list *l, uint64_t low, uint64_t high)
+{
+	vm_symbols_free(s);
+	if (l->count)
+		qsort(l->item, l->count, sizeof(*l->item), by_address);
+	s->by_address = l->item;
+	s->count = l->count;
+	s->low = low;
+	s->high = high;
+	memset(l, 0, sizeof(*l));
+}
+
+static void free_names(struct vm_symbol *item, size_t count)
+{
+	while (count)
+		free(item[--count].name);
+	free(item);
+}
+
+void vm_symbols_free(struct vm_symbols *s)
+{
+	free_names(s->by_address, s->count);
+	memset(s, 0, sizeof(*s));
+}
+
+void vm_symbol_list_free(struct vm_symbol_list *l)
+{
+	free_names(l->item, l->count);
+	memset(l, 0, sizeof(*l));
+}
+
+const struct vm_symbol *vm_symbols_find(const struct vm_symbols *s, const char *name)
+{
+	const struct vm_symbol *found = NULL;
+	size_t i;
+
+	for (i = 0; i < s->count; i++)
+		if (!strcmp(s->by_address[i].name, name) &&
+		    (!found || s->by_address[i].kind > found->kind))
+			found = &s->by_address[i];
+	return found;
+}
+
+int vm_module_segment(const struct vm_module *m, uint64_t gva)
+{
+	const struct gm_segment *s = vm_segments(m);
+	uint32_t i, n = vm_manifest(m)->segments.count;
+
+	for (i = 0; i < n && i < GM_MAX_SEGMENTS; i++)
+		if (m->base[i] && gva - m->base[i] < ((s[i].size + VM_PAGE - 1) & ~(VM_PAGE - 1)))
+			return (int)i;
+	return -1;
+}
+
+struct vm_module *vm_module_at(const struct vm *vm, uint64_t gva)
+{
+	unsigned i;
+
+	for (i = 0; i < vm->nloaded; i++)
+		if (vm_module_segment(vm->loaded[i], gva) >= 0)
+			return vm->loaded[i];
+	return NULL;
+}
+
+/* "module:name", also where the module was loaded twice: then the latest. */
+bool vm_symbol_address(const struct vm *vm, const char *name, uint64_t *gva)
+{
+	const char *colon = strchr(name, ':');
+	const struct vm_symbol *s;
+	unsigned i;
+
+	if (!colon) {
+		s = vm_symbols_find(&vm->symbols, name);
+		if (s)
+			*gva = s->address;
+		return s != NULL;
+	}
+	for (i = vm->nloaded; i-- > 0;) {
+		const struct vm_module *m = vm->loaded[i];
+
+		if (strlen(m->name) != (size_t)(colon - name) ||
+		    memcmp(m->name, name, (size_t)(colon - name)) != 0)
+			continue;
+		s = vm_symbols_find(&m->symbols, colon + 1);
+		if (s) {
+			*gva = s->address;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The last symbol at or below gva. */
+static const struct vm_symbol *nearest(const struct vm_symbols *s, uint64_t gva)
+{
+	size_t lo = 0, hi = s->count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (s->by_address[mid].address <= gva)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo ? &s->by_address[lo - 1] : NULL;
+}
+
+const char *vm_symbolize(const struct vm *vm, uint64_t gva, char *buf, size_t len)
+{
+	const struct vm_module *m = vm_module_at(vm, gva);
+	const struct vm_symbol *s = NULL;
+
+	if (m)
+		s = nearest(&m->symbols, gva);
+	else if (gva >= vm->symbols.low && gva < vm->symbols.high)
+		s = nearest(&vm->symbols, gva);
+	if (s)
+		snprintf(buf, len, "%s%s%s+0x%llx", m ? m->name : "", m ? ":" : "", s->name,
+			 (unsigned long long)(gva - s->address));
+	else
+		snprintf(buf, len, "?+0x%llx", (unsigned long long)gva);
+	return buf;
+}
+
+uint64_t vm_module_base(const struct vm *vm, unsigned module, unsigned segment)
+{
+	const struct vm_module *m = module < GUARD_MAX_MODULES ? vm->module[module] : NULL;
+
+	return m && segment < GM_MAX_SEGMENTS ? m->base[segment] : 0;
+}
+
+const char *vm_module_name(const struct vm *vm, unsigned module)
+{
+	const struct vm_module *m = module < GUARD_MAX_MODULES ? vm->module[module] : NULL;
+
+	return m ? m->name : "?";
+}
+
+const struct gm_header *vm_module_manifest(const struct vm *vm, unsigned module)
+{
+	const struct vm_module *m = module < GUARD_MAX_MODULES ? vm->module[module] : NULL;
+
+	return m ? vm_manifest(m) : NULL;
+}
