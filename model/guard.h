@@ -170,11 +170,19 @@ struct guard_ops {
 	/* Sets what vCPU may use of m: the bits are the manifest's privileges; 0 is legal. */
 	bool (*raise)(void *vmm, unsigned vcpu, unsigned module, uint64_t privileges);
 	bool (*lower)(void *vmm, unsigned vcpu, unsigned module);
-	/* Verified copy: take the guest frame's bytes; overwrite; read back. moff-addressed. */
+	/*
+	 * Verified copy: take the guest frame's bytes; overwrite; read back. Addressed by moff,
+	 * within one page.
+	 */
 	bool (*verified_fill)(void *vmm, unsigned module, uint32_t page, uint64_t gpa);
 	bool (*verified_patch)(void *vmm, unsigned module, uint32_t moff, const void *buf,
 			       size_t len);
 	bool (*verified_read)(void *vmm, unsigned module, uint32_t moff, void *buf, size_t len);
+	/*
+	 * The guest's own bytes in the frame under a verified page, as they are now; addressed by
+	 * moff, within one page. The one look at such a frame: what was written there since.
+	 */
+	bool (*guest_read)(void *vmm, unsigned module, uint32_t moff, void *buf, size_t len);
 	/* Private page: set to `len` bytes and zeros behind (len 0: all zero = wipe). */
 	bool (*private_fill)(void *vmm, unsigned module, uint32_t page, const void *bytes,
 			     size_t len);

@@ -20,21 +20,46 @@ static bool pc_relative(const struct gm_reloc *r)
 	return r->type == GM_R_PC32 || r->type == GM_R_PLT32 || r->type == GM_R_PC64;
 }
 
+enum access { COPY_READ, COPY_PATCH, GUEST_READ };
+
+/*
+ * [at, at + n) of the verified copy, or as the guest's frames beneath have it now; never through
+ * a guest address. Page by page: a field may straddle two.
+ */
+static bool bytes(struct ctx *c, const struct module *m, enum access how, uint32_t at, uint32_t n,
+		  uint8_t *buf)
+{
+	const struct guard_ops *ops = c->g->ops;
+	bool ok = true;
+
+	for (uint32_t part; n && ok; at += part, buf += part, n -= part) {
+		part = GM_PAGE - at % GM_PAGE < n ? GM_PAGE - at % GM_PAGE : n;
+		if (how == COPY_PATCH)
+			ok = ops->verified_patch(c->g->vmm, m->index, at, buf, part);
+		else if (how == COPY_READ)
+			ok = ops->verified_read(c->g->vmm, m->index, at, buf, part);
+		else
+			ok = m->frame[at / GM_PAGE] != NO_FRAME &&
+			     ops->guest_read(c->g->vmm, m->index, at, buf, part);
+	}
+	return ok;
+}
+
 static bool seg_absent(const struct module *m, uint32_t i)
 {
 	return gm_seg_init(m->segments[i].kind) && m->base[i] == 0;
 }
 
 /* The address S that a field of these bytes at guest address p stands for. */
-static uint64_t field_decode(const struct gm_reloc *r, uint64_t p, const uint8_t *bytes)
+static uint64_t field_decode(const struct gm_reloc *r, uint64_t p, const uint8_t *field)
 {
 	uint64_t value = 0;
 	int32_t low;
 
 	if (field_size(r) == 8) {
-		memcpy(&value, bytes, 8);
+		memcpy(&value, field, 8);
 	} else {
-		memcpy(&low, bytes, 4);
+		memcpy(&low, field, 4);
 		value = r->type == GM_R_32 ? (uint32_t)low : (uint64_t)(int64_t)low;
 	}
 	return value - (uint64_t)r->addend + (pc_relative(r) ? p : 0);
@@ -63,9 +88,9 @@ static bool outside_all(const struct guard *g, uint64_t at)
  * a truncated field decodes to another address.
  */
 static bool field_ok(struct ctx *c, struct module *m, const struct gm_reloc *r, uint64_t p,
-		     const uint8_t *bytes)
+		     const uint8_t *field)
 {
-	uint64_t s = field_decode(r, p, bytes);
+	uint64_t s = field_decode(r, p, field);
 
 	if (r->kind == GM_TARGET_SEGMENT)
 		return seg_absent(m, r->target) || s == m->base[r->target];
@@ -115,7 +140,7 @@ static bool prove_site(struct ctx *c, struct module *m, uint32_t n)
 	uint8_t actual[GM_MAX_SITE_BYTES];
 	uint16_t choice;
 
-	if (!c->g->ops->verified_read(c->g->vmm, m->index, site->moff, actual, site->size))
+	if (!bytes(c, m, COPY_READ, site->moff, site->size, actual))
 		return false;
 	choice = choice_of(c, m, site, actual);
 	if (!choice)
@@ -130,27 +155,26 @@ static bool prove_site(struct ctx *c, struct module *m, uint32_t n)
 
 static bool prove_field(struct ctx *c, struct module *m, const struct gm_reloc *r)
 {
-	static const uint8_t zero[8];
-	uint8_t bytes[8];
+	uint8_t field[8];
 
-	if (!c->g->ops->verified_read(c->g->vmm, m->index, r->moff, bytes, field_size(r)) ||
-	    !field_ok(c, m, r, module_gva(m, r->moff), bytes))
+	if (!bytes(c, m, COPY_READ, r->moff, field_size(r), field) ||
+	    !field_ok(c, m, r, module_gva(m, r->moff), field))
 		return false;
+	if (r->kind != GM_TARGET_SEGMENT || !seg_absent(m, r->target))
+		return true;
 	/* what pointed into init code that is gone points nowhere */
-	if (r->kind == GM_TARGET_SEGMENT && seg_absent(m, r->target))
-		return c->g->ops->verified_patch(c->g->vmm, m->index, r->moff, zero,
-						 field_size(r));
-	return true;
+	memset(field, 0, sizeof(field));
+	return bytes(c, m, COPY_PATCH, r->moff, field_size(r), field);
 }
 
-/* [at, end), at most a page, equals the image; behind the segment's size it is zero. */
+/* [at, end), within a page, equals the image; behind the segment's size it is zero. */
 static bool prove_bytes(struct ctx *c, const struct module *m, const struct gm_segment *s,
 			uint32_t at, uint32_t end)
 {
 	uint32_t from = at - s->start, n = end - at, with = 0;
 	uint8_t *buf = c->g->scratch;
 
-	if (!c->g->ops->verified_read(c->g->vmm, m->index, at, buf, n))
+	if (!bytes(c, m, COPY_READ, at, n, buf))
 		return false;
 	if (from < s->size)
 		with = s->size - from < n ? s->size - from : n;
@@ -204,7 +228,8 @@ enum guard_verdict text_prove(struct ctx *c, struct module *m, unsigned steps)
 			end = s->start + gm_seg_pages(s) * GM_PAGE;
 			end = reloc < end ? reloc : end;
 			end = site < end ? site : end;
-			end = end - j->pos < GM_PAGE ? end : j->pos + GM_PAGE;
+			if (end > j->pos - j->pos % GM_PAGE + GM_PAGE)
+				end = j->pos - j->pos % GM_PAGE + GM_PAGE;
 			if (!prove_bytes(c, m, s, j->pos, end))
 				return GUARD_V_BAD_TEXT;
 			j->pos = end;
@@ -261,25 +286,6 @@ bool text_imports_allowed(struct ctx *c, const struct module *m)
 	return true;
 }
 
-/* Bytes [at, at + n) as the guest's frames have them now; not through any guest address. */
-static bool guest_bytes(struct ctx *c, const struct module *m, uint32_t at, uint32_t n,
-			uint8_t *out)
-{
-	while (n) {
-		uint32_t part = GM_PAGE - at % GM_PAGE;
-		uint64_t frame = m->frame[at / GM_PAGE];
-
-		part = part < n ? part : n;
-		if (frame == NO_FRAME ||
-		    !c->g->ops->read(c->g->vmm, frame + at % GM_PAGE, out, part))
-			return false;
-		out += part;
-		at += part;
-		n -= part;
-	}
-	return true;
-}
-
 /* Legal as it is, or a poke in progress: first byte cc, the rest old or new. */
 enum site_now { SITE_LEGAL, SITE_POKE, SITE_ILLEGAL };
 
@@ -311,8 +317,7 @@ static bool settle(struct ctx *c, const struct module *m, uint32_t page, uint32_
 	uint32_t lo = page * GM_PAGE, hi = lo + GM_PAGE;
 	uint32_t from = at > lo ? at : lo, to = at + n < hi ? at + n : hi;
 
-	return from >= to || c->g->ops->verified_read(c->g->vmm, m->index, from,
-						      c->g->scratch + (from - lo), to - from);
+	return from >= to || bytes(c, m, COPY_READ, from, to - from, c->g->scratch + (from - lo));
 }
 
 /* First record that may touch `moff`: one that starts before it may reach into it. */
@@ -329,11 +334,11 @@ enum page_now { PAGE_FAILED, PAGE_SETTLED, PAGE_POKE, PAGE_BAD };
 static enum page_now refresh_page(struct ctx *c, struct module *m, uint32_t page)
 {
 	const uint32_t lo = page * GM_PAGE, hi = lo + GM_PAGE;
-	uint8_t bytes[GM_MAX_SITE_BYTES + 1];
+	uint8_t part[GM_MAX_SITE_BYTES + 1];
 	enum page_now result = PAGE_SETTLED;
 	uint32_t i;
 
-	if (!guest_bytes(c, m, lo, GM_PAGE, c->g->scratch))
+	if (!bytes(c, m, GUEST_READ, lo, GM_PAGE, c->g->scratch))
 		return PAGE_FAILED;
 	i = first_near(m->sites, m->man->sites.count, sizeof(struct gm_site), lo);
 	for (; i < m->man->sites.count && m->sites[i].moff < hi; i++) {
@@ -343,16 +348,15 @@ static enum page_now refresh_page(struct ctx *c, struct module *m, uint32_t page
 
 		if (!(site->flags & GM_SITE_RUNTIME) || site->moff + site->size <= lo)
 			continue;
-		if (!guest_bytes(c, m, site->moff, site->size, bytes))
+		if (!bytes(c, m, GUEST_READ, site->moff, site->size, part))
 			return PAGE_FAILED;
-		now = site_now(c, m, site, bytes, &choice);
+		now = site_now(c, m, site, part, &choice);
 		if (now == SITE_ILLEGAL)
 			continue;
 		if (now == SITE_POKE) {
 			result = PAGE_POKE;
 		} else if (choice != m->chosen[i]) {
-			if (!c->g->ops->verified_patch(c->g->vmm, m->index, site->moff, bytes,
-						       site->size))
+			if (!bytes(c, m, COPY_PATCH, site->moff, site->size, part))
 				return PAGE_FAILED;
 			m->chosen[i] = choice;
 		}
@@ -364,10 +368,10 @@ static enum page_now refresh_page(struct ctx *c, struct module *m, uint32_t page
 		if (m->relocs[i].kind == GM_TARGET_SEGMENT && seg_absent(m, m->relocs[i].target) &&
 		    !settle(c, m, page, m->relocs[i].moff, field_size(&m->relocs[i])))
 			return PAGE_FAILED;
-	for (uint32_t at = 0; at < GM_PAGE; at += sizeof(bytes)) {
-		if (!c->g->ops->verified_read(c->g->vmm, m->index, lo + at, bytes, sizeof(bytes)))
+	for (uint32_t at = 0; at < GM_PAGE; at += sizeof(part)) {
+		if (!bytes(c, m, COPY_READ, lo + at, sizeof(part), part))
 			return PAGE_FAILED;
-		if (memcmp(bytes, c->g->scratch + at, sizeof(bytes)) != 0)
+		if (memcmp(part, c->g->scratch + at, sizeof(part)) != 0)
 			return PAGE_BAD;
 	}
 	return result;

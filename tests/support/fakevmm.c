@@ -464,36 +464,58 @@ static bool op_verified_fill(void *vmm, unsigned module, uint32_t page, uint64_t
 	return true;
 }
 
-static void check_moff(uint32_t moff, size_t len)
+/* Copies to or from the verified copy; the bytes may cross pages, all of which were filled. */
+static void verified_bytes(struct fake_module *m, uint32_t moff, uint8_t *out, const uint8_t *in,
+			   size_t len)
 {
-	if (!len || (moff & 0xfff) + len > GM_PAGE)
-		misuse("verified bytes %#x+%zu cross a page", moff, len);
+	size_t i;
+
+	for (i = 0; i < len; i++, moff++) {
+		uint8_t *page = m->verified[moff / GM_PAGE];
+
+		if (!page)
+			misuse("verified bytes at moff %#x: never filled", moff);
+		if (in)
+			page[moff % GM_PAGE] = in[i];
+		else
+			out[i] = page[moff % GM_PAGE];
+	}
 }
 
 static bool op_verified_patch(void *vmm, unsigned module, uint32_t moff, const void *buf,
 			      size_t len)
 {
 	struct fakevmm *f = vmm;
-	struct fake_module *m = module_at(f, module, moff / GM_PAGE);
+	struct fake_module *m = module_at(f, module, (moff + (uint32_t)len - 1) / GM_PAGE);
 
-	check_moff(moff, len);
 	if (!CALL(.op = FAKE_VERIFIED_PATCH, .module = module, .page = moff, .arg = len))
 		return false;
-	memcpy(page_of(&m->verified[moff / GM_PAGE]) + (moff & 0xfff), buf, len);
+	verified_bytes(m, moff, NULL, buf, len);
 	return true;
 }
 
 static bool op_verified_read(void *vmm, unsigned module, uint32_t moff, void *buf, size_t len)
 {
 	struct fakevmm *f = vmm;
-	struct fake_module *m = module_at(f, module, moff / GM_PAGE);
+	struct fake_module *m = module_at(f, module, (moff + (uint32_t)len - 1) / GM_PAGE);
 
-	check_moff(moff, len);
-	if (!m->verified[moff / GM_PAGE])
-		misuse("verified_read of module %u moff %#x: never filled", module, moff);
 	if (!CALL(.op = FAKE_VERIFIED_READ, .module = module, .page = moff, .arg = len))
 		return false;
-	memcpy(buf, m->verified[moff / GM_PAGE] + (moff & 0xfff), len);
+	verified_bytes(m, moff, buf, NULL, len);
+	return true;
+}
+
+static bool op_guest_read(void *vmm, unsigned module, uint32_t moff, void *buf, size_t len)
+{
+	struct fakevmm *f = vmm;
+	struct fake_module *m = module_at(f, module, moff / GM_PAGE);
+	uint64_t gpa = m->gpa[moff / GM_PAGE];
+
+	if (!gpa || !len || moff % GM_PAGE + len > GM_PAGE || !m->verified[moff / GM_PAGE])
+		misuse("guest_read of module %u moff %#x+%zu", module, moff, len);
+	if (!CALL(.op = FAKE_GUEST_READ, .module = module, .page = moff, .arg = len))
+		return false;
+	memcpy(buf, f->ram + gpa + moff % GM_PAGE, len);
 	return true;
 }
 
@@ -593,6 +615,8 @@ const struct guard_ops fake_ops = {
 	.verified_fill = op_verified_fill,
 	.verified_patch = op_verified_patch,
 	.verified_read = op_verified_read,
+	.guest_read = op_guest_read,
+	.guest_read = op_guest_read,
 	.private_fill = op_private_fill,
 	.written = op_written,
 	.frame_role = op_frame_role,
