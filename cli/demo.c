@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * guardhouse attack --demo, which `make run` shows: one entry and one call-out told step by step,
+ * the sample modules used honestly, then a short table of attacks.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/attack.h"
+#include "cli/guest.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "cli/summary.h"
+#include "cli/verbs.h"
+
+#define MAX_GUEST_BYTES (16u << 20)
+
+/* Runs one guest of the corpus; *ok is whether it ended as it should. */
+static bool run_guest(const struct attack_options *o, const char *name, bool tell, bool *ok,
+		      struct error *err)
+{
+	struct vm_config cfg = {
+		.engine = o->engine,
+		.seed = o->seed,
+		.x_kind = o->x,
+		.console = tell ? stdout : NULL,
+		.trace = tell ? stdout : NULL,
+	};
+	struct guest g = {0};
+	struct vm_exit e;
+	struct summary s;
+	struct blob elf;
+	char rel[64], path[CORPUS_PATH];
+	bool built;
+
+	*ok = false;
+	snprintf(rel, sizeof(rel), "guests/%s.elf", name);
+	if (!corpus_find(rel, path, err) || !blob_read(&elf, path, MAX_GUEST_BYTES, err))
+		return false;
+	built = guest_build(&g, path, &elf, &cfg, err);
+	if (built) {
+		vm_run(g.vm, &e);
+		summary_take(&s, g.vm);
+		*ok = e.reason == VM_EXIT_GUEST && e.status == 0;
+		if (!tell) {
+			const char *console = vm_console(g.vm), *line = console, *next;
+			unsigned claims = 0;
+
+			for (; line && *line; line = next ? next + 1 : NULL) {
+				next = strchr(line, '\n');
+				claims += !strncmp(line, "PASS: ", 6);
+			}
+			printf("  %-10s %4u claims checked, %6llu crossings, %4llu of them refused: %s\n",
+			       name, claims, (unsigned long long)s.crossings,
+			       (unsigned long long)s.refused, *ok ? "as expected" : "NOT AS EXPECTED");
+		}
+		if (!*ok && e.reason != VM_EXIT_GUEST)
+			printf("  %s: %s\n", name, e.message);
+	}
+	guest_free(&g);
+	blob_free(&elf);
+	return built;
+}
+
+static bool guests(const struct attack_options *o, size_t *surprises, struct error *err)
+{
+	static const char *const names[] = {"counter", "doorbell", "pair",  "traps",
+					    "threads", "smp",	   "patch", "reload"};
+	bool ok;
+
+	printf("1. A guarded module is entered, calls out, and comes home. Each crossing is one line:\n"
+	       "   who, verdict, the word exchanged on the stack, the view before and after.\n\n");
+	if (!run_guest(o, "tour", true, &ok, err))
+		return false;
+	*surprises += !ok;
+	printf("\n2. Sample modules under guests that use them honestly and also try tricks:\n\n");
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !interrupt_seen(); i++) {
+		if (!run_guest(o, names[i], false, &ok, err))
+			return false;
+		*surprises += !ok;
+	}
+	return true;
+}
+
+/* One of each kind; the whole catalogue is `guardhouse attack`. */
+static char *const shown[] = {"C0", "E2", "E3", "E4", "E7", "E8", "E9", "E10", "E12", "R3",
+			      "R4", "R5", "R7", "I1", "I7", "N1"};
+
+int attack_demo(const struct attack_options *o)
+{
+	struct attack_cases all;
+	struct error err;
+	size_t surprises = 0, ran = 0;
+
+	memset(&all, 0, sizeof(all));
+	if (!guests(o, &surprises, &err))
+		return verb_error("attack", &err);
+	printf("\n3. Attacks, each by guest code on the simulated CPU (guardhouse attack runs all):\n\n");
+	if (!attack_cases_load(&all, shown, (int)(sizeof(shown) / sizeof(shown[0])), &err)) {
+		attack_cases_free(&all);
+		return verb_error("attack", &err);
+	}
+	attack_print_header(false);
+	for (size_t i = 0; i < all.count && !interrupt_seen(); i++) {
+		if (!attack_run(&all, &all.item[i], o, &err)) {
+			attack_cases_free(&all);
+			return verb_error("attack", &err);
+		}
+		attack_print_row(&all.item[i], false);
+		surprises += !all.item[i].result.passed;
+		ran++;
+	}
+	printf("\n%zu attacks and flows, %zu surprises\n", ran, surprises);
+	attack_cases_free(&all);
+	return surprises || interrupt_seen() ? EXIT_VIOLATION : EXIT_EXPECTED;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "cli/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const x_names[GM_X_KINDS] = {
+	[GM_X_VMMCALL] = "vmmcall",
+	[GM_X_VMCALL] = "vmcall",
+	[GM_X_OUT] = "out",
+	[GM_X_NOP] = "nop",
+};
+
+bool option_number(const char *text, uint64_t max, uint64_t *value)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return false;
+	errno = 0;
+	*value = strtoull(text, &end, text[0] == '0' && (text[1] | 32) == 'x' ? 16 : 10);
+	return !errno && !*end && *value <= max;
+}
+
+bool option_x(const char *text, enum gm_x_kind *x)
+{
+	for (unsigned i = 0; i < GM_X_KINDS; i++) {
+		if (!strcmp(text, x_names[i])) {
+			*x = (enum gm_x_kind)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *option_x_name(enum gm_x_kind x)
+{
+	return x < GM_X_KINDS ? x_names[x] : "?";
+}
+
+const struct engine_ops *option_engine(const char *text)
+{
+	return strcmp(text, "sim") ? NULL : &sim_engine;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Says on a terminal that a long run is still at work, and lets Ctrl-C end it. */
+#ifndef CLI_PROGRESS_H
+#define CLI_PROGRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* After 2 s, and only if stderr is a terminal: a line that is rewritten and wiped at the end. */
+void progress_start(const char *what);
+/* Changes the text; any thread. */
+void progress_set(const char *what);
+void progress_stop(void);
+
+/* SIGINT and SIGTERM stop the VM that runs, so that its verb can say where; twice: at once. */
+void interrupt_catch(void);
+bool interrupt_seen(void);
+
+#endif
