@@ -11,6 +11,11 @@ void vm_record(struct vm *vm, unsigned vcpu, const struct guard_decision *d)
 {
 	unsigned i;
 
+	for (i = 0; i < vm->cfg.vcpus; i++)
+		if (d->stop >> i & 1)
+			vm->vcpu[i].stopped = true;
+	if (d->stop_vcpu)
+		vm->vcpu[vcpu].stopped = true;
 	for (i = 0; i < d->nlines && i < GUARD_MAX_LINES; i++) {
 		vm_log_append(vm, vcpu, &d->line[i]);
 		if (vm->cfg.trace)
@@ -22,8 +27,6 @@ void vm_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision
 {
 	guard_judge(vm->guard, ev, d);
 	vm_record(vm, ev->vcpu, d);
-	if (d->stop_vcpu)
-		vm->vcpu[ev->vcpu].stopped = true;
 }
 
 /* No hypercalls of our own: as an ordinary kernel sees a crossing that nobody knows, a no-op. */

@@ -161,25 +161,6 @@ static bool copy_range(const struct vm_module *m, uint32_t moff, size_t len)
 	return (uint64_t)moff + len <= (uint64_t)m->pages * VM_PAGE;
 }
 
-static bool op_guest_read(void *vmm, unsigned module, uint32_t moff, void *buf, size_t len)
-{
-	struct vm *vm = vmm;
-	struct vm_module *m = paged(vm, module, moff / VM_PAGE);
-	const struct vm_frame *f;
-	uint64_t gpa;
-
-	if (!m || moff % VM_PAGE + len > VM_PAGE)
-		return false;
-	gpa = m->frame[moff / VM_PAGE];
-	if (gpa % VM_PAGE || !vm_is_ram(vm, gpa, VM_PAGE))
-		return false;
-	f = vm_frame_of(vm, gpa);
-	if (f->module != module || f->page != moff / VM_PAGE || f->role == GUARD_ROLE_PRIVATE)
-		return false;
-	memcpy(buf, vm->ram + gpa + moff % VM_PAGE, len);
-	return true;
-}
-
 static bool op_verified_patch(void *vmm, unsigned module, uint32_t moff, const void *buf,
 			      size_t len)
 {
@@ -204,6 +185,25 @@ static bool op_verified_read(void *vmm, unsigned module, uint32_t moff, void *bu
 	if (!m || !copy_range(m, moff, len))
 		return false;
 	memcpy(buf, m->copy + moff, len);
+	return true;
+}
+
+/* As the guest has it now, whatever it wrote since the copy was taken. */
+static bool op_guest_read(void *vmm, unsigned module, uint32_t moff, void *buf, size_t len)
+{
+	struct vm *vm = vmm;
+	uint32_t page = moff / VM_PAGE, off = moff % VM_PAGE;
+	struct vm_module *m = paged(vm, module, page);
+	const struct vm_frame *f;
+
+	if (!m || !m->frame[page] || len > VM_PAGE - off)
+		return false;
+	f = vm_frame_of(vm, m->frame[page]);
+	if (f->module != module || f->page != page ||
+	    (f->role != GUARD_ROLE_VERIFIED && f->role != GUARD_ROLE_GATES &&
+	     !(f->flags & FRAME_TRACKED)))
+		return false;
+	memcpy(buf, vm->ram + m->frame[page] + off, len);
 	return true;
 }
 
@@ -328,6 +328,7 @@ const struct guard_ops vm_guard_ops = {
 	.verified_fill = op_verified_fill,
 	.verified_patch = op_verified_patch,
 	.verified_read = op_verified_read,
+	.guest_read = op_guest_read,
 	.guest_read = op_guest_read,
 	.private_fill = op_private_fill,
 	.written = op_written,

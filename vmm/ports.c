@@ -57,11 +57,23 @@ static bool may_use(const struct vm *vm, unsigned vcpu, uint32_t kind, uint32_t 
 	return vm_raised_kind(vm, vcpu, vm->vcpu[vcpu].view, kind, number);
 }
 
+/* A bound port or register number without the privilege: reported, with no address to show. */
+static void touch(struct vm *vm, unsigned vcpu)
+{
+	struct guard_event ev = { .type = GUARD_EV_TOUCH, .vcpu = vcpu, .gpa = UINT64_MAX };
+	struct guard_decision d;
+
+	vm_get_cpu(vm, vcpu, &ev.cpu);
+	vm_judge(vm, &ev, &d);
+}
+
 uint32_t vm_port_in(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width)
 {
 	(void)width;
 	if (may_use(vm, vcpu, GM_PRIV_IOPORT, port))
 		return vm->port_value;
+	if (reserved(vm, GM_PRIV_IOPORT, port))
+		touch(vm, vcpu);
 	return 0xffffffff;
 }
 
@@ -73,6 +85,8 @@ void vm_port_out(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width, ui
 	if (reserved(vm, GM_PRIV_IOPORT, port)) {
 		if (may_use(vm, vcpu, GM_PRIV_IOPORT, port))
 			vm->port_value = value;
+		else
+			touch(vm, vcpu);
 		return;
 	}
 	if (port == GH_PORT_CONSOLE)
@@ -84,16 +98,22 @@ void vm_port_out(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width, ui
 
 bool vm_msr_read(struct vm *vm, unsigned vcpu, uint32_t msr, uint64_t *value)
 {
-	if (!may_use(vm, vcpu, GM_PRIV_MSR, msr))
+	if (!may_use(vm, vcpu, GM_PRIV_MSR, msr)) {
+		if (reserved(vm, GM_PRIV_MSR, msr))
+			touch(vm, vcpu);
 		return false;
+	}
 	*value = vm->msr_value;
 	return true;
 }
 
 bool vm_msr_write(struct vm *vm, unsigned vcpu, uint32_t msr, uint64_t value)
 {
-	if (!may_use(vm, vcpu, GM_PRIV_MSR, msr))
+	if (!may_use(vm, vcpu, GM_PRIV_MSR, msr)) {
+		if (reserved(vm, GM_PRIV_MSR, msr))
+			touch(vm, vcpu);
 		return false;
+	}
 	vm->msr_value = value;
 	return true;
 }
