@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Gates and inner thunks, byte by byte (spec 3, "Gates").
+ *
+ *	enter           [f3 0f 1e fa] X  e9 ->f      endbr64 where f itself starts with it
+ *	leave-return    48 8d 64 24 f8  X  c3        lea -8(%rsp),%rsp; X; ret
+ *	leave           X  e9 ->g
+ *	leave-indirect  X  [41] ff e0+reg
+ *	enter-return    48 8d 64 24 f8  X  c3
+ *
+ * The stack at the X of each kind; the word at (%rsp) is the one that the guard exchanges:
+ *
+ *	enter:  | ...        |     leave: | ...          |     both returns, after the lea:
+ *	        | to kernel  | <-  rsp    | to module    | <-  | already popped | <- rsp
+ *
+ * They lie in one page-aligned section: returns, init and exit, all other enter gates in a run,
+ * leave gates, indirect ones, int3 up to the page's end.
+ *
+ * An inner thunk decides whether register R, the target, is one of that run. It keeps the target
+ * in R alone, uses no other register and no memory, and changes flags only, which no C convention
+ * keeps across a call:
+ *
+ *	sub  $run, R
+ *	test $15, R
+ *	jne  out
+ *	cmp  $bytes, R
+ *	jae  out
+ *	add  $stubs, R		one 16-byte stub for each gate of the run
+ *	jmp  *R
+ * out:	add  $run, R		the target again
+ *	jmp  leave-indirect gate of R
+ * stub:	mov  $gate, R		R as the caller left it
+ *	jmp  f
+ *
+ * Addresses fit in sign-extended 32 bits because the kernel code model puts modules there.
+ */
+#include "wrap/module.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define GATES_NAME ".guard.gates"
+#define THUNKS_NAME ".guard.text"
+#define STUB_BYTES 16u
+
+static const uint8_t x_bytes[GM_X_KINDS][GM_X_BYTES] = {
+	[GM_X_VMMCALL] = {0x0f, 0x01, 0xd9},
+	[GM_X_VMCALL] = {0x0f, 0x01, 0xc1},
+	[GM_X_OUT] = {0xe6, 0xb6, 0x90},
+	[GM_X_NOP] = {0x0f, 0x1f, 0x00},
+};
+
+/* A section in the making. */
+struct emit {
+	struct vec bytes, rels;
+};
+
+static void put(struct emit *e, const void *bytes, size_t n)
+{
+	memcpy(vec_add(&e->bytes, 1, n), bytes, n);
+}
+
+static void put1(struct emit *e, uint8_t byte)
+{
+	put(e, &byte, 1);
+}
+
+static void put32(struct emit *e, uint32_t v)
+{
+	put(e, &v, 4);
+}
+
+static void align(struct emit *e, size_t n)
+{
+	while (e->bytes.count % n)
+		put1(e, 0xcc);
+}
+
+/* A 32-bit field that a relocation will fill. */
+static void put_rel(struct emit *e, uint32_t type, uint32_t sym, int64_t addend)
+{
+	struct rel *r = vec_add(&e->rels, sizeof(*r), 1);
+
+	r->offset = e->bytes.count;
+	r->type = type;
+	r->sym = sym;
+	r->addend = addend;
+	put32(e, 0);
+}
+
+static void put_jmp(struct emit *e, uint32_t sym, int64_t addend)
+{
+	put1(e, 0xe9);
+	put_rel(e, R_X86_64_PLT32, sym, addend - 4);
+}
+
+/* REX.W OP /ext id with a register operand. */
+static void put_alu(struct emit *e, uint8_t op, unsigned ext, unsigned reg)
+{
+	put1(e, reg < 8 ? 0x48 : 0x49);
+	put1(e, op);
+	put1(e, (uint8_t)(0xc0 | ext << 3 | (reg & 7)));
+}
+
+static void put_jmp_reg(struct emit *e, unsigned reg)
+{
+	if (reg >= 8)
+		put1(e, 0x41);
+	put1(e, 0xff);
+	put1(e, (uint8_t)(0xe0 | (reg & 7)));
+}
+
+static uint32_t add_gate(struct module *m, enum gm_gate_kind kind, uint32_t index)
+{
+	struct gate *g = vec_add(&m->gates, sizeof(*g), 1);
+
+	g->kind = (uint8_t)kind;
+	g->index = index;
+	return (uint32_t)m->gates.count - 1;
+}
+
+static bool has_endbr(const struct module *m, const struct function *f)
+{
+	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	const struct section *s = &m->sections[f->section];
+
+	return s->hdr.sh_size - f->value >= 4 && memcmp(s->data + f->value, endbr64, 4) == 0;
+}
+
+/* Gives every gate its place. Two new sections and two symbols appear, still without contents. */
+bool gates_plan(struct module *m)
+{
+	struct entry *e = m->entries.data;
+
+	if (section_named(m, GATES_NAME) || section_named(m, THUNKS_NAME))
+		return refuse(m, m->ehdr.e_shoff, "this module is already wrapped");
+	m->thunks_section = object_add_section(m, THUNKS_NAME, SHT_PROGBITS,
+					       SHF_ALLOC | SHF_EXECINSTR, 16);
+	m->gates_section = object_add_section(m, GATES_NAME, SHT_PROGBITS,
+					      SHF_ALLOC | SHF_EXECINSTR, GM_PAGE);
+	m->sections[m->thunks_section].role = ROLE_TEXT;
+	m->sections[m->gates_section].role = ROLE_GATES;
+	m->thunks_sym = object_add_symbol(m, "__guard_text", m->thunks_section, 0, STT_NOTYPE);
+	m->gates_sym = object_add_symbol(m, "__guard_gates", m->gates_section, 0, STT_NOTYPE);
+
+	add_gate(m, GM_GATE_LEAVE_RETURN, GM_NONE);
+	add_gate(m, GM_GATE_ENTER_RETURN, GM_NONE);
+	for (uint32_t i = 0; i < m->entries.count; i++)
+		if (e[i].flags)
+			e[i].gate = add_gate(m, GM_GATE_ENTER, i);
+	m->first_plain = (uint32_t)m->gates.count;
+	for (uint32_t i = 0; i < m->entries.count; i++)
+		if (!e[i].flags) {
+			e[i].gate = add_gate(m, GM_GATE_ENTER, i);
+			m->nplain++;
+		}
+	for (uint32_t i = 0; i < m->nsymbols; i++) {
+		m->imports[i].gate = WRAP_NONE;
+		if (m->imports[i].calls || m->imports[i].jumps)
+			m->imports[i].gate = add_gate(m, GM_GATE_LEAVE, i);
+	}
+	for (unsigned reg = 0; reg < 16; reg++)
+		if (m->thunk_regs & 1u << reg) {
+			struct gate *g;
+
+			m->indirect_gate[reg] = add_gate(m, GM_GATE_LEAVE_INDIRECT, GM_NONE);
+			g = (struct gate *)m->gates.data + m->indirect_gate[reg];
+			g->reg = (uint8_t)reg;
+		}
+	if (m->gates.count > GM_MAX_GATES || m->entries.count > GM_MAX_ENTRIES)
+		return refuse(m, 0, "%zu gates are more than the %u allowed", m->gates.count,
+			      GM_MAX_GATES);
+	return true;
+}
+
+static void make_gate(struct module *m, struct emit *e, struct gate *g)
+{
+	static const uint8_t lea[] = {0x48, 0x8d, 0x64, 0x24, 0xf8};
+	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	const uint8_t *x = x_bytes[m->opt->x];
+	const struct function *f;
+
+	switch (g->kind) {
+	case GM_GATE_LEAVE_RETURN:
+	case GM_GATE_ENTER_RETURN:
+		g->x = sizeof(lea);
+		put(e, lea, sizeof(lea));
+		put(e, x, GM_X_BYTES);
+		put1(e, 0xc3);
+		break;
+	case GM_GATE_ENTER:
+		f = &m->functions[((struct entry *)m->entries.data)[g->index].function];
+		if (has_endbr(m, f)) {
+			g->x = sizeof(endbr64);
+			put(e, endbr64, sizeof(endbr64));
+		}
+		put(e, x, GM_X_BYTES);
+		put_jmp(e, f->sym, 0);
+		break;
+	case GM_GATE_LEAVE:
+		put(e, x, GM_X_BYTES);
+		put_jmp(e, g->index, 0);
+		break;
+	case GM_GATE_LEAVE_INDIRECT:
+		put(e, x, GM_X_BYTES);
+		put_jmp_reg(e, g->reg);
+		break;
+	default: break;
+	}
+	align(e, GM_GATE_BYTES);
+}
+
+static void make_thunk(struct module *m, struct emit *e, unsigned reg)
+{
+	const struct entry *entries = m->entries.data;
+	const struct gate *gates = m->gates.data;
+	int64_t run = (int64_t)m->first_plain * GM_GATE_BYTES;
+	size_t jne, jae, stubs_field, out;
+	uint8_t *bytes;
+
+	align(e, 16);
+	m->thunk[reg] = (uint32_t)e->bytes.count;
+	if (m->nplain == 0) {
+		put_jmp(e, m->gates_sym, (int64_t)m->indirect_gate[reg] * GM_GATE_BYTES);
+		return;
+	}
+	put_alu(e, 0x81, 5, reg); /* sub */
+	put_rel(e, R_X86_64_32S, m->gates_sym, run);
+	put_alu(e, 0xf7, 0, reg); /* test */
+	put32(e, GM_GATE_BYTES - 1);
+	put1(e, 0x75);
+	jne = e->bytes.count;
+	put1(e, 0);
+	put_alu(e, 0x81, 7, reg); /* cmp */
+	put32(e, m->nplain * GM_GATE_BYTES);
+	put1(e, 0x73);
+	jae = e->bytes.count;
+	put1(e, 0);
+	put_alu(e, 0x81, 0, reg); /* add */
+	stubs_field = e->rels.count;
+	put_rel(e, R_X86_64_32S, m->thunks_sym, 0);
+	put_jmp_reg(e, reg);
+	put1(e, 0xcc);
+	out = e->bytes.count;
+	bytes = e->bytes.data;
+	bytes[jne] = (uint8_t)(out - jne - 1);
+	bytes[jae] = (uint8_t)(out - jae - 1);
+	put_alu(e, 0x81, 0, reg); /* add */
+	put_rel(e, R_X86_64_32S, m->gates_sym, run);
+	put_jmp(e, m->gates_sym, (int64_t)m->indirect_gate[reg] * GM_GATE_BYTES);
+	align(e, 16);
+	((struct rel *)e->rels.data)[stubs_field].addend = (int64_t)e->bytes.count;
+	for (uint32_t k = 0; k < m->nplain; k++) {
+		const struct gate *g = &gates[m->first_plain + k];
+
+		put_alu(e, 0xc7, 0, reg); /* mov */
+		put_rel(e, R_X86_64_32S, m->gates_sym, run + (int64_t)k * GM_GATE_BYTES);
+		put_jmp(e, m->functions[entries[g->index].function].sym, 0);
+		align(e, STUB_BYTES);
+	}
+}
+
+static void finish(struct section *s, struct emit *e)
+{
+	s->own = e->bytes.data;
+	s->data = s->own;
+	s->hdr.sh_size = e->bytes.count;
+	s->rels = e->rels.data;
+	s->nrels = e->rels.count;
+}
+
+/* Makes the contents of both sections. A branch to f needs f's own symbol at offset 0 of it. */
+bool gates_make(struct module *m)
+{
+	struct emit gates = {0}, thunks = {0};
+
+	put1(&thunks, 0xc3); /* the return thunk, __fentry__ too */
+	put1(&thunks, 0xcc);
+	m->ret_thunk = 0;
+	for (unsigned reg = 0; reg < 16; reg++)
+		if (m->thunk_regs & 1u << reg)
+			make_thunk(m, &thunks, reg);
+	align(&thunks, 16);
+	for (size_t i = 0; i < m->gates.count; i++)
+		make_gate(m, &gates, (struct gate *)m->gates.data + i);
+	align(&gates, GM_PAGE);
+	finish(&m->sections[m->gates_section], &gates);
+	finish(&m->sections[m->thunks_section], &thunks);
+	return true;
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside of wrap/: one module while it is read, changed and described.
+ *
+ * The order of the steps (wrap.c) is the order of the fields: the object is read (object.c), its
+ * sections get roles (roles.c), its code is decoded (code.c), relocations are judged and gates
+ * planned (scan.c), gates and thunks are made (gates.c), the layout is fixed (layout.c), the tables
+ * that the kernel patches from are read (tables.c), unwind data is turned into rows (orc.c,
+ * ehframe.c, unwind.c), stacks are measured (headroom.c), and both files are written
+ * (write_elf.c, write_manifest.c).
+ */
+#ifndef WRAP_MODULE_H
+#define WRAP_MODULE_H
+
+#include <elf.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wrap/wrap.h"
+
+#define WRAP_NONE 0xffffffffu
+
+/* A growing array of fixed-size records. Out of memory ends the program: inputs are bounded. */
+struct vec {
+	void *data;
+	size_t count, room, size; /* size: bytes of a record */
+};
+
+/* Appends n zeroed records and returns the first; later calls may move them. */
+void *vec_add(struct vec *v, size_t size, size_t n);
+void vec_free(struct vec *v);
+/* calloc that never returns NULL: ends the program when memory is out. */
+void *wrap_alloc(size_t count, size_t size);
+
+/* What a section is to the guard; roles.c says which names get which. */
+enum role {
+	ROLE_OTHER,   /* not loaded: copied as it is */
+	ROLE_TEXT,    /* code, verified */
+	ROLE_RODATA,  /* constants that the module reads, verified */
+	ROLE_DATA,    /* ordinary memory */
+	ROLE_TABLE,   /* the kernel's own table, never read by the module: made writable, DATA */
+	ROLE_EMPTIED, /* a table of patches that must not happen: loses contents and relocations */
+	ROLE_PRIVATE, /* private memory */
+	ROLE_PERCPU,
+	ROLE_GATES
+};
+
+struct rel {
+	uint64_t offset; /* in the section that it patches */
+	uint32_t type;
+	uint32_t sym;
+	int64_t addend;
+	uint64_t file; /* offset of the record in the input, for messages */
+};
+
+enum insn_kind {
+	INSN_PLAIN,
+	INSN_CALL, /* relative call */
+	INSN_JMP,  /* relative jump */
+	INSN_JCC,
+	INSN_CALL_IND,
+	INSN_JMP_IND,
+	INSN_RET,
+	INSN_UD2,
+	INSN_LEA,
+	INSN_CROSSING /* vmcall or vmmcall of the module's own */
+};
+
+/* One instruction; deltas for headroom.c. */
+struct insn {
+	uint32_t offset;
+	uint8_t length;
+	uint8_t kind;	 /* enum insn_kind */
+	uint8_t field;	 /* offset of its rel32 or disp32/imm32 field, 0: none */
+	uint8_t pcrel;	 /* a relative branch or RIP-relative operand */
+	int64_t target;	 /* relative branches: offset in the section, before relocation */
+	int32_t pushes;	 /* bytes that it takes off RSP; WRAP_ALLOCA: not known */
+};
+#define WRAP_ALLOCA INT32_MAX
+
+struct section {
+	Elf64_Shdr hdr; /* as read, then as it will be written (offsets aside) */
+	const char *name;
+	uint64_t file;	     /* of its contents in the input */
+	const uint8_t *data; /* hdr.sh_size bytes; NULL: NOBITS */
+	uint8_t *own;	     /* data, if we made it */
+	enum role role;
+	struct rel *rels; /* sorted by offset */
+	size_t nrels;
+	uint32_t rela; /* index of its SHT_RELA section; 0: none */
+	struct insn *insns;
+	size_t ninsns;
+	uint32_t segment; /* WRAP_NONE: none */
+	uint32_t offset;  /* in the segment */
+};
+
+struct symbol {
+	Elf64_Sym sym;
+	const char *name;
+};
+
+/* A function that STT_FUNC symbols name; aliases share one. Sorted by section, then value. */
+struct function {
+	uint32_t section;
+	uint32_t entry; /* index into module.entries, WRAP_NONE */
+	uint64_t value, size;
+	uint32_t sym;
+	const char *name;
+	uint32_t depth; /* headroom.c: bytes below its slot */
+	uint8_t state;
+	uint8_t init, exit, global;
+};
+
+struct entry {
+	uint32_t function;
+	uint32_t gate;
+	uint32_t flags;
+	const char *why; /* section whose relocation takes its address, for inspect */
+	uint64_t why_at;
+	uint32_t manifest; /* index in the manifest's table, sorted by moff */
+};
+
+struct import {
+	uint32_t sym;
+	uint32_t calls, jumps, data; /* relocations of each class in verified sections */
+	uint32_t gate;		     /* of its leave gate, WRAP_NONE */
+	uint32_t manifest;	     /* index in the manifest's table, WRAP_NONE: not used there */
+};
+
+struct gate {
+	uint8_t kind, x, reg;
+	uint32_t index; /* entry or import of this module's arrays */
+};
+
+/* A raw indirect branch: it stays, and an execute fault judges it. */
+struct raw_branch {
+	uint32_t section;
+	uint32_t offset;
+	uint8_t kind; /* INSN_CALL_IND or INSN_JMP_IND */
+};
+
+struct patch_site {
+	uint32_t section, target_section;
+	uint64_t offset, target;
+	uint16_t size;
+};
+
+struct fixup {
+	uint32_t section, target_section;
+	uint64_t offset, target;
+	uint32_t kind, regs;
+};
+
+struct unwind_row {
+	uint32_t section;
+	uint64_t offset;
+	struct gm_unwind rule; /* moff not set */
+};
+
+struct segment {
+	const char *name;
+	uint32_t kind;
+	uint32_t start, size;
+};
+
+struct module {
+	const char *path; /* for messages */
+	const struct wrap_options *opt;
+	struct error *err;
+	char name[64];
+
+	const uint8_t *file;
+	size_t file_size;
+	Elf64_Ehdr ehdr;
+	struct section *sections;
+	uint32_t nsections;
+	uint32_t symtab; /* section indexes */
+	struct symbol *symbols;
+	uint32_t nsymbols;
+
+	struct function *functions;
+	uint32_t nfunctions;
+	bool linux_module; /* has .gnu.linkonce.this_module */
+
+	struct vec entries; /* struct entry */
+	struct import *imports; /* by symbol index; sym 0: no import */
+	struct vec gates;	 /* struct gate */
+	struct vec raw;		 /* struct raw_branch */
+	uint32_t thunk_regs;	 /* bit n: __x86_indirect_thunk of GPR n is used */
+	uint32_t thunk_calls, thunk_jumps, return_thunks, fentries;
+	uint32_t first_plain, nplain; /* enter gates that thunks accept: a contiguous run */
+
+	uint32_t gates_section, thunks_section; /* new sections */
+	uint32_t gates_sym, thunks_sym;		/* new symbols: their section's start */
+	uint32_t ret_thunk;			/* offset of the inner return thunk */
+	uint32_t thunk[16];			/* offset of each register's thunk */
+	uint32_t indirect_gate[16];
+
+	struct segment segments[GM_MAX_SEGMENTS];
+	uint32_t nsegments;
+
+	struct vec sites;  /* struct patch_site */
+	struct vec fixups; /* struct fixup */
+	struct vec rows;   /* struct unwind_row */
+};
+
+/* Reports a construct of the input: "FILE: offset 0x..: TEXT". Always false. */
+bool refuse(struct module *m, uint64_t file_offset, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Offset in the file of a place in a section. */
+uint64_t file_at(const struct section *s, uint64_t offset);
+
+/* object.c: reads `in`, bounds first. */
+bool object_read(struct module *m, const struct blob *in);
+void object_free(struct module *m);
+/* Adds a section (contents not yet known) or a global hidden symbol; returns its index. */
+uint32_t object_add_section(struct module *m, const char *name, uint32_t type, uint64_t flags,
+			    uint64_t align);
+uint32_t object_add_symbol(struct module *m, const char *name, uint32_t section, uint64_t value,
+			   uint8_t type);
+/* The function that starts exactly there, WRAP_NONE if none does; the one that holds it. */
+uint32_t function_at(const struct module *m, uint32_t section, uint64_t offset);
+uint32_t function_around(const struct module *m, uint32_t section, uint64_t offset);
+uint32_t section_named(const struct module *m, const char *name);
+static inline bool section_loaded(const struct section *s)
+{
+	return s->role != ROLE_OTHER && s->role != ROLE_EMPTIED;
+}
+static inline bool section_verified(const struct section *s)
+{
+	return s->role == ROLE_TEXT || s->role == ROLE_RODATA || s->role == ROLE_GATES;
+}
+bool section_is_init(const struct section *s);
+unsigned rel_width(uint32_t type);
+
+/* roles.c */
+bool roles_assign(struct module *m);
+
+/* code.c: decodes every TEXT section. */
+bool code_decode(struct module *m);
+/* The instruction that starts at offset, or that holds it; NULL if none does. */
+const struct insn *insn_at(const struct section *s, uint64_t offset);
+const struct insn *insn_around(const struct section *s, uint64_t offset);
+
+/* scan.c: decides what every relocation of a loaded section leads to. */
+bool scan_plan(struct module *m);	/* entries, imports, thunks: before gates are made */
+bool scan_retarget(struct module *m); /* rewrites relocations: after */
+/* Where a relocation leads: section and offset in it, before the PC-relative correction. */
+struct rel_target {
+	uint32_t section; /* 0: an import */
+	uint32_t sym;	  /* the import's symbol */
+	int64_t offset;	  /* import: the addend without correction */
+	bool pcrel;
+};
+bool rel_resolve(struct module *m, const struct section *s, const struct rel *r,
+		 struct rel_target *t);
+
+/* gates.c */
+bool gates_plan(struct module *m);
+bool gates_make(struct module *m);
+
+/* layout.c */
+bool layout_make(struct module *m);
+/* moff of a place in a loaded section. */
+static inline uint32_t moff_of(const struct module *m, uint32_t section, uint64_t offset)
+{
+	const struct section *s = &m->sections[section];
+
+	return m->segments[s->segment].start + s->offset + (uint32_t)offset;
+}
+
+/* tables.c: jump labels, exception table, WARN sites. Before tables are emptied. */
+bool tables_read(struct module *m);
+
+/* unwind.c, orc.c, ehframe.c */
+bool unwind_make(struct module *m);
+bool orc_read(struct module *m);
+bool ehframe_read(struct module *m);
+void unwind_add(struct module *m, uint32_t section, uint64_t offset, const struct gm_unwind *rule);
+/* The rule that holds at a place, NULL if none does. Only after unwind_make(). */
+const struct gm_unwind *unwind_at(const struct module *m, uint32_t section, uint64_t offset);
+
+/* headroom.c */
+bool headroom_measure(struct module *m);
+uint32_t headroom_of(const struct module *m, uint32_t function);
+
+/* preserve.c: registers that an import's convention preserves, as a bit mask. */
+uint32_t preserve_mask(const char *name);
+
+/* write_elf.c, write_manifest.c */
+bool write_elf(struct module *m, struct blob *out);
+bool write_manifest(struct module *m, struct blob *out);
+
+/* Everything up to, not including, the writing. Free with object_free(). */
+bool module_wrap(struct module *m, const struct wrap_options *opt, const char *path,
+		 const struct blob *in, struct error *err);
+
+#endif

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The unwind map: for every instruction boundary of text, init and thunks, where the caller's frame
+ * is. From ORC or from .eh_frame, whichever the module has; what neither locates is refused, since
+ * a walk that stops there would refuse an honest call-out.
+ */
+#include "wrap/module.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void unwind_add(struct module *m, uint32_t section, uint64_t offset, const struct gm_unwind *rule)
+{
+	struct unwind_row *row = vec_add(&m->rows, sizeof(*row), 1);
+
+	row->section = section;
+	row->offset = offset;
+	row->rule = *rule;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct unwind_row *x = a, *y = b;
+
+	if (x->section != y->section)
+		return x->section < y->section ? -1 : 1;
+	if (x->offset != y->offset)
+		return x->offset < y->offset ? -1 : 1;
+	/* "nothing known" marks an end; a rule at the same place is the next function's start */
+	return (x->rule.cfa_rule != GM_CFA_NONE) - (y->rule.cfa_rule != GM_CFA_NONE);
+}
+
+static bool same_rule(const struct gm_unwind *a, const struct gm_unwind *b)
+{
+	return a->cfa_rule == b->cfa_rule && a->cfa_reg == b->cfa_reg &&
+	       a->cfa_offset == b->cfa_offset && a->bp_rule == b->bp_rule &&
+	       a->bp_offset == b->bp_offset;
+}
+
+/* Sorts; one row a place, no two rows in sequence that say the same. */
+static bool tidy(struct module *m)
+{
+	struct unwind_row *rows = m->rows.data;
+	size_t n = 0;
+
+	if (!m->rows.count)
+		return true;
+	qsort(rows, m->rows.count, sizeof(*rows), by_place);
+	for (size_t i = 0; i < m->rows.count; i++) {
+		struct unwind_row *last = n ? &rows[n - 1] : NULL;
+
+		if (last && last->section == rows[i].section && last->offset == rows[i].offset) {
+			if (last->rule.cfa_rule != GM_CFA_NONE &&
+			    !same_rule(&last->rule, &rows[i].rule))
+				return refuse(m,
+					      file_at(&m->sections[rows[i].section],
+						      rows[i].offset),
+					      "%s+0x%llx: unwind data says two things",
+					      m->sections[rows[i].section].name,
+					      (unsigned long long)rows[i].offset);
+			*last = rows[i];
+			continue;
+		}
+		rows[n++] = rows[i];
+	}
+	m->rows.count = n;
+	n = 0;
+	for (size_t i = 0; i < m->rows.count; i++)
+		if (!n || rows[n - 1].section != rows[i].section ||
+		    !same_rule(&rows[n - 1].rule, &rows[i].rule))
+			rows[n++] = rows[i];
+	m->rows.count = n;
+	return true;
+}
+
+const struct gm_unwind *unwind_at(const struct module *m, uint32_t section, uint64_t offset)
+{
+	const struct unwind_row *rows = m->rows.data;
+	size_t lo = 0, hi = m->rows.count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (rows[mid].section < section ||
+		    (rows[mid].section == section && rows[mid].offset <= offset))
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo && rows[lo - 1].section == section ? &rows[lo - 1].rule : NULL;
+}
+
+/*
+ * Nothing between functions runs, so only named functions are asked for. Where a record says that
+ * nothing is known, the code must not call: ORC uses that behind calls that never return.
+ */
+static bool covered(struct module *m, uint32_t index)
+{
+	const struct section *s = &m->sections[index];
+
+	for (size_t i = 0; i < s->ninsns; i++) {
+		const struct insn *in = &s->insns[i];
+		const struct gm_unwind *u = unwind_at(m, index, in->offset);
+
+		if (u && u->cfa_rule != GM_CFA_NONE)
+			continue;
+		if (function_around(m, index, in->offset) == WRAP_NONE)
+			continue;
+		return refuse(m, file_at(s, in->offset),
+			      "%s+0x%x: no unwind data says where the caller's frame is", s->name,
+			      in->offset);
+	}
+	return true;
+}
+
+/* Reads what there is, adds the thunks, and checks that nothing is missing. */
+bool unwind_make(struct module *m)
+{
+	/* thunks push nothing: all along, the word at RSP is the return address */
+	const struct gm_unwind plain = {.cfa_rule = GM_CFA_REG, .cfa_reg = 4, .cfa_offset = 8};
+	bool orc = section_named(m, ".orc_unwind") != 0;
+
+	if (orc ? !orc_read(m) : !ehframe_read(m))
+		return false;
+	unwind_add(m, m->thunks_section, 0, &plain);
+	if (!tidy(m))
+		return false;
+	if (m->rows.count > GM_MAX_UNWIND)
+		return refuse(m, 0, "%zu unwind rows are more than the %u allowed", m->rows.count,
+			      GM_MAX_UNWIND);
+	for (uint32_t i = 1; i < m->nsections; i++)
+		if (m->sections[i].role == ROLE_TEXT && !covered(m, i))
+			return false;
+	return true;
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The steps of wrapping, in order. Each is a file of its own; module.h tells what they share. */
+#include "wrap/module.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* "dir/e1000e.ko" -> "e1000e"; the name may become part of other lines, so it stays printable. */
+static void set_name(struct module *m)
+{
+	const char *base = m->opt->name, *dot;
+	size_t n;
+
+	if (!base) {
+		base = strrchr(m->path, '/');
+		base = base ? base + 1 : m->path;
+	}
+	dot = m->opt->name ? NULL : strchr(base, '.');
+	n = dot ? (size_t)(dot - base) : strlen(base);
+	if (n >= sizeof(m->name))
+		n = sizeof(m->name) - 1;
+	memcpy(m->name, base, n);
+	m->name[n] = 0;
+	for (char *c = m->name; *c; c++)
+		if ((unsigned char)*c <= 0x20 || (unsigned char)*c > 0x7e)
+			*c = '_';
+}
+
+static bool private_sections_exist(struct module *m)
+{
+	for (size_t i = 0; i < m->opt->private_count; i++) {
+		uint32_t s = section_named(m, m->opt->private_sections[i]);
+
+		if (!s || m->sections[s].role != ROLE_PRIVATE)
+			return refuse(m, m->ehdr.e_shoff, "no loaded section %s to make private",
+				      m->opt->private_sections[i]);
+	}
+	return true;
+}
+
+bool module_wrap(struct module *m, const struct wrap_options *opt, const char *path,
+		 const struct blob *in, struct error *err)
+{
+	*m = (struct module){.path = path, .opt = opt, .err = err};
+	set_name(m);
+	return object_read(m, in) && roles_assign(m) && private_sections_exist(m) &&
+	       code_decode(m) && tables_read(m) && scan_plan(m) && gates_plan(m) &&
+	       gates_make(m) && unwind_make(m) && scan_retarget(m) && headroom_measure(m) &&
+	       layout_make(m);
+}
+
+bool wrap_module(const struct wrap_options *opt, const char *path, const struct blob *in,
+		 struct wrap_result *out, struct error *err)
+{
+	struct module m;
+	bool ok;
+
+	*out = (struct wrap_result){0};
+	ok = module_wrap(&m, opt, path, in, err) && write_manifest(&m, &out->manifest) &&
+	     manifest_check(path, &out->manifest, err) && write_elf(&m, &out->ko);
+	object_free(&m);
+	if (!ok)
+		wrap_result_free(out);
+	return ok;
+}
+
+void wrap_result_free(struct wrap_result *r)
+{
+	blob_free(&r->ko);
+	blob_free(&r->manifest);
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Writes the wrapped object: every original section keeps its index and its contents, but for
+ * relocations that were retargeted, tables that were emptied and private contents; new sections,
+ * symbols and names come behind. What follows the original's last section header or section (a
+ * signature, which no longer fits) is left out.
+ */
+#include "wrap/module.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct writer {
+	uint8_t *data;
+	size_t size, room;
+};
+
+static void pad_to(struct writer *w, size_t size)
+{
+	if (size > w->room) {
+		size_t room = size + size / 2 + 4096;
+		uint8_t *grown = wrap_alloc(room, 1);
+
+		if (w->size)
+			memcpy(grown, w->data, w->size);
+		free(w->data);
+		w->data = grown;
+		w->room = room;
+	}
+	if (size > w->size)
+		w->size = size;
+}
+
+static size_t append(struct writer *w, const void *bytes, size_t n, size_t align)
+{
+	size_t at = (w->size + align - 1) / align * align;
+
+	pad_to(w, at + n);
+	if (n)
+		memcpy(w->data + at, bytes, n);
+	return at;
+}
+
+/* A table made anew: its bytes, owned by its section from then on. */
+static void replace(struct section *s, struct vec *bytes)
+{
+	free(s->own);
+	s->own = bytes->data ? bytes->data : wrap_alloc(1, 1);
+	s->data = s->own;
+	s->hdr.sh_size = bytes->count;
+}
+
+static uint32_t add_name(struct vec *names, const char *name)
+{
+	uint32_t at = (uint32_t)names->count;
+	size_t n = strlen(name) + 1;
+
+	memcpy(vec_add(names, 1, n), name, n);
+	return at;
+}
+
+/* The relocation section of one that we made or changed. */
+static void make_rela(struct module *m, uint32_t target)
+{
+	struct section *s = &m->sections[target];
+	struct vec bytes = {0};
+
+	for (size_t i = 0; i < s->nrels; i++) {
+		Elf64_Rela r = {.r_offset = s->rels[i].offset,
+				.r_info = ELF64_R_INFO((uint64_t)s->rels[i].sym, s->rels[i].type),
+				.r_addend = s->rels[i].addend};
+
+		memcpy(vec_add(&bytes, 1, sizeof(r)), &r, sizeof(r));
+	}
+	replace(&m->sections[s->rela], &bytes);
+}
+
+static void add_rela_section(struct module *m, uint32_t target, const char *name)
+{
+	uint32_t index = object_add_section(m, name, SHT_RELA, SHF_INFO_LINK, 8);
+	struct section *rs = &m->sections[index];
+
+	rs->hdr.sh_entsize = sizeof(Elf64_Rela);
+	rs->hdr.sh_link = m->symtab;
+	rs->hdr.sh_info = target;
+	m->sections[target].rela = index;
+}
+
+static void make_symtab(struct module *m, uint32_t first_new)
+{
+	struct section *st = &m->sections[m->symtab];
+	struct section *str = &m->sections[st->hdr.sh_link];
+	struct vec names = {0}, syms = {0};
+
+	memcpy(vec_add(&names, 1, str->hdr.sh_size), str->data, str->hdr.sh_size);
+	for (uint32_t i = 0; i < m->nsymbols; i++) {
+		Elf64_Sym y = m->symbols[i].sym;
+
+		if (i >= first_new)
+			y.st_name = add_name(&names, m->symbols[i].name);
+		memcpy(vec_add(&syms, 1, sizeof(y)), &y, sizeof(y));
+	}
+	replace(str, &names);
+	replace(st, &syms);
+}
+
+static void make_section_names(struct module *m, uint32_t first_new)
+{
+	struct section *str = &m->sections[m->ehdr.e_shstrndx];
+	struct vec names = {0};
+
+	memcpy(vec_add(&names, 1, str->hdr.sh_size), str->data, str->hdr.sh_size);
+	for (uint32_t i = first_new; i < m->nsections; i++)
+		m->sections[i].hdr.sh_name = add_name(&names, m->sections[i].name);
+	replace(str, &names);
+}
+
+/* The initial contents of private memory are the guard's business; a NOP module has no guard. */
+static void hide_private(struct module *m, struct section *s)
+{
+	if (s->role != ROLE_PRIVATE || !s->data || m->opt->x == GM_X_NOP)
+		return;
+	free(s->own);
+	s->own = wrap_alloc(s->hdr.sh_size, 1);
+	s->data = s->own;
+}
+
+/* m is spent afterwards: private contents are gone, tables are replaced. */
+bool write_elf(struct module *m, struct blob *out)
+{
+	uint32_t old_sections = m->ehdr.e_shnum, old_symbols = m->nsymbols - 2;
+	struct writer w = {0};
+	Elf64_Ehdr e = m->ehdr;
+	size_t headers;
+
+	add_rela_section(m, m->thunks_section, ".rela.guard.text");
+	add_rela_section(m, m->gates_section, ".rela.guard.gates");
+	for (uint32_t i = 1; i < m->nsections; i++)
+		if (m->sections[i].rela && section_loaded(&m->sections[i]))
+			make_rela(m, i);
+	make_symtab(m, old_symbols);
+	make_section_names(m, old_sections);
+
+	append(&w, &e, sizeof(e), 1);
+	for (uint32_t i = 1; i < m->nsections; i++) {
+		struct section *s = &m->sections[i];
+		size_t align = s->hdr.sh_addralign ? (size_t)s->hdr.sh_addralign : 1;
+
+		hide_private(m, s);
+		if (align > GM_PAGE)
+			align = GM_PAGE; /* of sections that are not loaded: only a wish */
+		s->hdr.sh_offset = append(&w, s->data,
+					  s->hdr.sh_type == SHT_NOBITS || !s->data ?
+						  0 :
+						  s->hdr.sh_size,
+					  align);
+	}
+	headers = (w.size + 7) / 8 * 8;
+	pad_to(&w, headers);
+	for (uint32_t i = 0; i < m->nsections; i++)
+		append(&w, &m->sections[i].hdr, sizeof(Elf64_Shdr), 1);
+	e.e_shoff = headers;
+	e.e_shnum = (Elf64_Half)m->nsections;
+	memcpy(w.data, &e, sizeof(e));
+	out->data = w.data;
+	out->size = w.size;
+	return true;
+}
