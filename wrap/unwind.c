@@ -91,8 +91,8 @@ const struct gm_unwind *unwind_at(const struct module *m, uint32_t section, uint
 }
 
 /*
- * Nothing between functions runs, so only named functions are asked for. Where a record says that
- * nothing is known, the code must not call: ORC uses that behind calls that never return.
+ * Nothing between functions runs, so only named functions are asked for; nor does the int3 that a
+ * compiler puts behind a jump against straight-line speculation.
  */
 static bool covered(struct module *m, uint32_t index)
 {
@@ -104,7 +104,8 @@ static bool covered(struct module *m, uint32_t index)
 
 		if (u && u->cfa_rule != GM_CFA_NONE)
 			continue;
-		if (function_around(m, index, in->offset) == WRAP_NONE)
+		if (s->data[in->offset] == 0xcc ||
+		    function_around(m, index, in->offset) == WRAP_NONE)
 			continue;
 		return refuse(m, file_at(s, in->offset),
 			      "%s+0x%x: no unwind data says where the caller's frame is", s->name,
