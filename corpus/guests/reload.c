@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * reload: a module goes and comes back on other frames (P6), and is withdrawn in all states (V2).
- * Private memory is wiped in between, and what stood in it starts anew.
+ * reload: a module goes and comes back (P6), first at its old addresses on other frames, then
+ * where the loader places it anew; it is withdrawn in all states (V2). Private memory is wiped in
+ * between, and what stood in it starts anew.
  */
 #include "corpus/lib/guest.h"
 #include "corpus/modules/counter.h"
@@ -58,6 +59,30 @@ static long callout_withdraw(long n)
 	return n;
 }
 
+/* P6 as a kernel does it: unloaded here, loaded there. Old entries are gone (I18). */
+static void elsewhere(const struct gh_boot_module *m)
+{
+	uint64_t old_base = m->base[0], old_secret = secret_at;
+	void *old_entry = CALL(counter_get);
+
+	report(module_withdraw(m) == GUARD_V_OK, "P6: unloaded");
+	if (!module_reload(m)) {
+		report(false, "P6: the host loads the module again");
+		return;
+	}
+	report(m->base[0] != old_base && CALL(counter_get) != old_entry,
+	       "P6: loaded again, at other addresses");
+	report(call_refused(CALL(counter_get), 0, 0, 0), "P6: not entered before it is announced");
+	report(module_announce(m, m->base) == GUARD_V_OK && module_init("counter") == 0,
+	       "P6: announced and started");
+	secret_at = CALL(counter_where)();
+	report(secret_at != old_secret && hidden(), "P6: its secret lies elsewhere, hidden");
+	report(CALL(counter_add)(9) == 9 && CALL(counter_callout)(1) >= 9 &&
+		       CALL(counter_check)(COUNTER_SECRET) == 1,
+	       "P6: entries and call-outs work");
+	report(call_refused(old_entry, 0, 0, 0), "I18: entries of the old place are refused");
+}
+
 int main(void)
 {
 	const struct gh_boot_module *m;
@@ -99,6 +124,9 @@ int main(void)
 	report(module_announce(m, bases) == GUARD_V_OK && module_init("counter") == 0,
 	       "P6: and once more");
 	report(CALL(counter_add)(3) == 3 && hidden(), "P6: entries work");
+
+	elsewhere(m);
+	memcpy(bases, m->base, sizeof(bases));
 
 	report(module_announce(&(struct gh_boot_module){.id = 42, .segments = m->segments}, bases) ==
 		       GUARD_V_UNKNOWN_MODULE,

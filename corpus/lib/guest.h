@@ -250,6 +250,8 @@ uint64_t guard_call(uint64_t number, uint64_t rbx, uint64_t rcx, uint64_t rdx);
 uint64_t module_announce(const struct gh_boot_module *m, const uint64_t *bases);
 uint64_t module_withdraw(const struct gh_boot_module *m);
 uint64_t module_status(const struct gh_boot_module *m);
+/* The host loads it again, at new addresses, neither announced nor initialised; false: it did not. */
+bool module_reload(const struct gh_boot_module *m);
 
 /* ---- what modules import; a guest changes the hooks (corpus/modules/module.h) ---- */
 

@@ -82,3 +82,11 @@ uint64_t module_status(const struct gh_boot_module *m)
 {
 	return guard_call(CALL_STATUS, m->id, 0, 0);
 }
+
+bool module_reload(const struct gh_boot_module *m)
+{
+	uint64_t result = GH_HOST_RELOAD, n = (uint64_t)(m - boot->module);
+
+	__asm__ volatile("outb %%al, %1" : "+a"(result) : "N"(GH_PORT_HOST), "b"(n) : "memory");
+	return result == 0;
+}

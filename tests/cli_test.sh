@@ -1,0 +1,159 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The command line as a person or a script meets it: help, version, exit codes, JSON, Ctrl-C.
+set -u
+: "${BUILD:=build/release}" "${GUARDHOUSE:=$BUILD/guardhouse}"
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/cli.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0 skipped=0
+
+# check WHAT CONDITION...: runs the condition
+check() {
+	local what=$1
+	shift
+	if "$@"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "FAIL: $what"
+		echo '    stdout:'
+		sed 's/^/      /' "$tmp/out" | head -n 15
+		echo '    stderr:'
+		sed 's/^/      /' "$tmp/err" | head -n 15
+	fi
+}
+
+gh() {
+	timeout 120 "$GUARDHOUSE" "$@" >"$tmp/out" 2>"$tmp/err"
+	status=$?
+}
+
+status_is() {
+	[ "$status" -eq "$1" ]
+}
+
+one_line_error() {
+	[ "$status" -eq 2 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] && [ ! -s "$tmp/out" ]
+}
+
+json_has() {
+	python3 -c '
+import json, sys
+j = json.load(open(sys.argv[1]))
+for path in sys.argv[2:]:
+    key, _, want = path.partition("=")
+    v = j
+    for part in key.split("."):
+        v = v[int(part)] if isinstance(v, list) else v[part]
+    if want and str(v) != want:
+        sys.exit(f"{key} is {v}, not {want}")
+' "$tmp/out" "$@" 2>>"$tmp/err"
+}
+
+gh --help
+check 'guardhouse --help ends with 0' status_is 0
+for verb in run attack wrap inspect bind; do
+	check "--help names $verb" grep -q "^  $verb " "$tmp/out"
+done
+gh --version
+check 'guardhouse --version ends with 0' status_is 0
+check '--version names a version' grep -qE '^guardhouse [0-9]+\.[0-9]+' "$tmp/out"
+gh
+check 'no verb at all ends with 2' status_is 2
+gh nonsense
+check 'an unknown verb ends with 2 and one line' one_line_error
+check 'the line names it' grep -q nonsense "$tmp/err"
+
+for verb in run attack wrap inspect bind; do
+	gh "$verb" --help
+	check "$verb --help ends with 0" status_is 0
+	check "$verb --help says how to use it" grep -q "guardhouse $verb" "$tmp/out"
+	gh "$verb" --no-such-option
+	check "$verb with an unknown option ends with 2 and one line" one_line_error
+done
+
+for bad in '' 'counter extra' 'counter --vcpus 0' 'counter --vcpus 99' 'counter --seed x' \
+	'counter --x hyper' 'counter --engine kvm9' 'counter --budget -1' 'counter --seed' \
+	'no-such-guest'; do
+	# shellcheck disable=SC2086 # words are meant
+	gh run $bad
+	check "run $bad ends with 2 and one line" one_line_error
+done
+for bad in 'NOID' '--x nop' '--demo R3' '--seed 1x'; do
+	# shellcheck disable=SC2086
+	gh attack $bad
+	check "attack $bad ends with 2 and one line" one_line_error
+done
+
+gh run counter
+check 'run counter: as expected, 0' status_is 0
+check 'its console comes through' grep -q '^PASS: counter: ' "$tmp/out"
+check 'its crossings are summed up' grep -qE '^[1-9][0-9]* crossings, [1-9][0-9]* refused' "$tmp/out"
+gh run "$BUILD/corpus/guests/doorbell.elf" --trace
+check 'run --trace: 0' status_is 0
+check '--trace tells entries' grep -q ENTER-CALL "$tmp/out"
+gh run counter --json
+check 'run --json: 0' status_is 0
+check '--json is JSON with the facts' json_has kind=guest ok=True exit.reason=guest \
+	exit.status=0 events.ENTER-CALL.ok crossings console
+gh run counter --log "$tmp/log"
+check 'run --log writes the log' grep -qE '^1 vcpu=0 ' "$tmp/log"
+gh run counter --log "$tmp/no/such/folder/log"
+check 'a log that cannot be written: 2' status_is 2
+check 'no temporary file stays behind' [ "$(find "$tmp" -name 'log*' | wc -l)" -eq 1 ]
+
+# A guest whose module was never bound cannot enter it: its expectations fail.
+gh run counter --x nop
+check 'without crossings the claims fail: 1' status_is 1
+gh run counter --budget 1000
+check 'an exhausted budget: 1' status_is 1
+check 'says so, and where' grep -qiE 'budget|instructions' "$tmp/err"
+
+gh attack --list
+check 'attack --list: 0' status_is 0
+check 'it lists C0' grep -q '^C0 ' "$tmp/out"
+gh attack C0 --json
+check 'attack C0 --json: 0' status_is 0
+check 'its JSON has the row' json_has surprises=0 attacks.0.id=C0 attacks.0.ok=True
+gh attack C0 --markdown
+check 'attack --markdown: a table' grep -q '^| C0 |' "$tmp/out"
+
+# Ctrl-C, on a guest that never ends by itself.
+cat >"$tmp/spin.S" <<'EOF'
+	.globl start
+start:
+1:	pause
+	jmp 1b
+EOF
+if ${CC:-gcc} -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-Ttext=0xffffffff80100000 \
+	-Wl,-e,start -x assembler "$tmp/spin.S" -o "$tmp/spin.elf" 2>"$tmp/err"; then
+	for sig in INT TERM; do
+		# bash makes a background job ignore SIGINT: setsid -w would too; env does not restore it.
+		python3 - "$GUARDHOUSE" "$tmp/spin.elf" "$tmp/log-$sig" "$sig" >"$tmp/out" 2>"$tmp/err" <<'EOF'
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+p = subprocess.Popen([sys.argv[1], "run", sys.argv[2], "--log", sys.argv[3],
+                      "--budget", "100000000000"], stdout=subprocess.PIPE,
+                     stderr=subprocess.PIPE, text=True,
+                     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+time.sleep(1.5)
+p.send_signal(getattr(signal, "SIG" + sys.argv[4]))
+out, err = p.communicate(timeout=20)
+print(out)
+print(err, file=sys.stderr)
+sys.exit(p.returncode)
+EOF
+		status=$?
+		check "SIG$sig ends a run with 1" status_is 1
+		check "SIG$sig: says which vCPU and where" grep -q 'vCPU 0 at ' "$tmp/err"
+		check "SIG$sig: the log is whole" [ -f "$tmp/log-$sig" ]
+		check "SIG$sig: nothing half-written stays" \
+			[ "$(find "$tmp" -name 'log-*.*' | wc -l)" -eq 0 ]
+	done
+else
+	check 'a guest for Ctrl-C can be built' false
+fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]
