@@ -30,6 +30,7 @@ cat >"$tmp/offsets.c" <<'C'
 #include <linux/skbuff.h>
 #include <linux/moduleparam.h>
 #include <linux/workqueue.h>
+#include <linux/timecounter.h>
 #include <linux/timer.h>
 #include <generated/utsrelease.h>
 #define EMIT(name, value) asm volatile("\n.ascii \"@" name " %c0\"" : : "i"((long)(value)))

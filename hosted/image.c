@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Builds the guest's ELF file: a text segment (readable, executable), a data segment (writable),
+ * and a symbol table, so that traces name imports and vectors.
+ */
+#include "hosted/image.h"
+
+#include <elf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hosted/guest_code.h"
+#include "vmm/abi.h"
+
+#define PAGE 4096u
+#define VECTORS 256u
+#define FIRST_FILE_OFFSET 0x1000u
+#define NAME_MAX_BYTES 64u
+
+enum { SEC_NULL, SEC_TEXT, SEC_DATA, SEC_SYMTAB, SEC_STRTAB, SEC_SHSTRTAB, SECTIONS };
+
+static const char section_names[] = "\0.text\0.data\0.symtab\0.strtab\0.shstrtab";
+
+uint64_t image_code(const uint8_t *label)
+{
+	return IMAGE_BASE + (uint64_t)(label - guest_code);
+}
+
+static uint64_t page_up(uint64_t n)
+{
+	return (n + PAGE - 1) / PAGE * PAGE;
+}
+
+/* Sizes and file offsets, settled before a byte is written. */
+struct plan {
+	uint64_t text_bytes, data, data_bytes, data_offset;
+	uint64_t symtab_offset, strtab_offset, strtab_bytes, shstrtab_offset, section_offset, total;
+	size_t symbols;
+};
+
+static void plan_file(struct plan *p, struct image_import *imports, size_t n)
+{
+	uint64_t stubs = 0, data = PAGE;
+
+	for (size_t i = 0; i < n; i++)
+		if (!imports[i].data)
+			imports[i].gva = IMAGE_IMPORTS + IMAGE_STUB_BYTES * stubs++;
+	p->text_bytes = page_up(IMAGE_IMPORTS - IMAGE_BASE + IMAGE_STUB_BYTES * stubs);
+	p->data = IMAGE_BASE + p->text_bytes;
+	for (size_t i = 0; i < n; i++) {
+		if (imports[i].data) {
+			imports[i].gva = p->data + data;
+			data += IMAGE_DATUM_BYTES;
+		}
+	}
+	p->data_bytes = data;
+	p->data_offset = FIRST_FILE_OFFSET + p->text_bytes;
+	p->symbols = 1 + VECTORS + 2 + n;
+	p->symtab_offset = p->data_offset + PAGE; /* in the file, data is the IDT only */
+	p->strtab_offset = p->symtab_offset + p->symbols * sizeof(Elf64_Sym);
+	p->strtab_bytes = p->symbols * NAME_MAX_BYTES;
+	p->shstrtab_offset = p->strtab_offset + p->strtab_bytes;
+	p->section_offset = (p->shstrtab_offset + sizeof(section_names) + 7) & ~7ull;
+	p->total = p->section_offset + SECTIONS * sizeof(Elf64_Shdr);
+}
+
+static void put_stub(uint8_t *at, bool vector)
+{
+	static const uint8_t call[] = { 0xe6, GH_PORT_HOST, 0xc3 };	   /* out; ret */
+	static const uint8_t event[] = { 0xe6, GH_PORT_HOST, 0x48, 0xcf }; /* out; iretq */
+
+	if (vector)
+		memcpy(at, event, sizeof(event));
+	else
+		memcpy(at, call, sizeof(call));
+}
+
+static void put_text(uint8_t *text, const struct image_import *imports, size_t n, uint64_t idt,
+		     enum gm_x_kind x)
+{
+	static const uint8_t xs[GM_X_KINDS][GM_X_BYTES] = {
+		[GM_X_VMMCALL] = { 0x0f, 0x01, 0xd9 },
+		[GM_X_VMCALL] = { 0x0f, 0x01, 0xc1 },
+		[GM_X_OUT] = { 0xe6, GH_PORT_CROSS, 0x90 },
+		[GM_X_NOP] = { 0x0f, 0x1f, 0x00 },
+	};
+	uint16_t limit = VECTORS * 16 - 1;
+	uint8_t *idtr = text + (guest_idtr - guest_code);
+
+	memset(text, 0xcc, IMAGE_IMPORTS - IMAGE_BASE);
+	memcpy(text, guest_code, (size_t)(guest_code_end - guest_code));
+	memcpy(idtr, &limit, 2);
+	memcpy(idtr + 2, &idt, 8);
+	memcpy(text + (guest_call_x_site - guest_code), xs[x], GM_X_BYTES);
+	for (unsigned v = 0; v < VECTORS; v++)
+		put_stub(text + (IMAGE_VECTORS - IMAGE_BASE) + v * IMAGE_STUB_BYTES, true);
+	for (size_t i = 0; i < n; i++)
+		if (!imports[i].data)
+			put_stub(text + (imports[i].gva - IMAGE_BASE), false);
+}
+
+/* Interrupt gates, selector 8, present, DPL 0, the present stack. */
+static void put_idt(uint8_t *idt)
+{
+	uint64_t handler, gate[2];
+
+	for (unsigned v = 0; v < VECTORS; v++) {
+		handler = IMAGE_VECTORS + v * IMAGE_STUB_BYTES;
+		gate[0] = (handler & 0xffff) | 8ull << 16 | 0x8e00ull << 32 |
+			  (handler >> 16 & 0xffff) << 48;
+		gate[1] = handler >> 32;
+		memcpy(idt + v * 16, gate, 16);
+	}
+}
+
+static void put_symbol(uint8_t *file, const struct plan *p, size_t i, const char *name,
+		       uint64_t value, uint64_t size, bool data)
+{
+	Elf64_Sym sym = {
+		.st_name = (Elf64_Word)(i * NAME_MAX_BYTES),
+		.st_info = ELF64_ST_INFO(STB_GLOBAL, data ? STT_OBJECT : STT_FUNC),
+		.st_shndx = data ? SEC_DATA : SEC_TEXT,
+		.st_value = value,
+		.st_size = size,
+	};
+
+	memcpy(file + p->symtab_offset + i * sizeof(sym), &sym, sizeof(sym));
+	snprintf((char *)file + p->strtab_offset + i * NAME_MAX_BYTES, NAME_MAX_BYTES, "%s", name);
+}
+
+static void put_symbols(uint8_t *file, const struct plan *p, const struct image_import *imports,
+			size_t n)
+{
+	char name[32];
+	size_t i = 1;
+
+	put_symbol(file, p, i++, "hosted_boot", image_code(guest_boot), 32, false);
+	put_symbol(file, p, i++, "hosted_return", image_code(guest_return), 8, false);
+	for (unsigned v = 0; v < VECTORS; v++) {
+		snprintf(name, sizeof(name), "vector_%u", v);
+		put_symbol(file, p, i++, name, IMAGE_VECTORS + v * IMAGE_STUB_BYTES,
+			   IMAGE_STUB_BYTES, false);
+	}
+	for (size_t k = 0; k < n; k++)
+		put_symbol(file, p, i++, imports[k].name, imports[k].gva,
+			   imports[k].data ? IMAGE_DATUM_BYTES : IMAGE_STUB_BYTES, imports[k].data);
+}
+
+static void put_headers(uint8_t *file, const struct plan *p)
+{
+	Elf64_Ehdr eh = {
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+		.e_type = ET_EXEC,
+		.e_machine = EM_X86_64,
+		.e_version = EV_CURRENT,
+		.e_entry = image_code(guest_boot),
+		.e_phoff = sizeof(Elf64_Ehdr),
+		.e_shoff = p->section_offset,
+		.e_ehsize = sizeof(Elf64_Ehdr),
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_phnum = 2,
+		.e_shentsize = sizeof(Elf64_Shdr),
+		.e_shnum = SECTIONS,
+		.e_shstrndx = SEC_SHSTRTAB,
+	};
+	Elf64_Phdr ph[2] = {
+		{ PT_LOAD, PF_R | PF_X, FIRST_FILE_OFFSET, IMAGE_BASE, IMAGE_BASE - GH_KERNEL_BASE,
+		  p->text_bytes, p->text_bytes, PAGE },
+		{ PT_LOAD, PF_R | PF_W, p->data_offset, p->data, p->data - GH_KERNEL_BASE, PAGE,
+		  p->data_bytes, PAGE },
+	};
+	Elf64_Shdr sh[SECTIONS] = {
+		[SEC_TEXT] = { 1, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, IMAGE_BASE,
+			       FIRST_FILE_OFFSET, p->text_bytes, 0, 0, PAGE, 0 },
+		[SEC_DATA] = { 7, SHT_PROGBITS, SHF_ALLOC | SHF_WRITE, p->data, p->data_offset, PAGE,
+			       0, 0, PAGE, 0 },
+		[SEC_SYMTAB] = { 13, SHT_SYMTAB, 0, 0, p->symtab_offset,
+				 p->symbols * sizeof(Elf64_Sym), SEC_STRTAB, 1, 8,
+				 sizeof(Elf64_Sym) },
+		[SEC_STRTAB] = { 21, SHT_STRTAB, 0, 0, p->strtab_offset, p->strtab_bytes, 0, 0, 1,
+				 0 },
+		[SEC_SHSTRTAB] = { 29, SHT_STRTAB, 0, 0, p->shstrtab_offset, sizeof(section_names),
+				   0, 0, 1, 0 },
+	};
+
+	memcpy(file, &eh, sizeof(eh));
+	memcpy(file + eh.e_phoff, ph, sizeof(ph));
+	memcpy(file + p->shstrtab_offset, section_names, sizeof(section_names));
+	memcpy(file + p->section_offset, sh, sizeof(sh));
+}
+
+bool image_build(struct image *img, struct image_import *imports, size_t n, enum gm_x_kind x,
+		 struct error *err)
+{
+	struct plan p = { 0 };
+	uint8_t *file;
+
+	for (size_t i = 0; i < n; i++)
+		if (strlen(imports[i].name) >= NAME_MAX_BYTES)
+			return error_set(err, "import %s: name longer than %u bytes",
+					 imports[i].name, NAME_MAX_BYTES - 1);
+	plan_file(&p, imports, n);
+	if ((size_t)(guest_code_end - guest_code) > PAGE)
+		return error_set(err, "the hosted kernel's guest code outgrew its page");
+	file = calloc(1, p.total);
+	if (!file)
+		return error_set(err, "out of memory for the hosted kernel's image");
+	put_headers(file, &p);
+	put_text(file + FIRST_FILE_OFFSET, imports, n, p.data, x);
+	put_idt(file + p.data_offset);
+	put_symbols(file, &p, imports, n);
+	img->elf.data = file;
+	img->elf.size = p.total;
+	img->data = p.data;
+	img->data_bytes = p.data_bytes;
+	return true;
+}
