@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Inside the puppet: its state, and what its three files give each other. */
+#ifndef PUPPET_PUPPET_H
+#define PUPPET_PUPPET_H
+
+/* Offsets into struct cpu that entry.S uses. */
+#define CPU_STACK 0
+#define CPU_INSIDE 8
+#define CPU_IMPORT 16
+#define CPU_VECTOR 24
+#define CPU_ERROR 32
+#define CPU_GPR 40
+#define CPU_RIP 168
+#define CPU_CS 176
+#define CPU_FLAGS 184
+#define CPU_RSP 192 /* as an event's frame has it; the same as gpr[4] */
+#define CPU_SS 200
+
+#define KERNEL_CS 0x08
+#define KERNEL_SS 0x10
+#define USER_SS 0x1b
+#define USER_CS 0x23
+#define TSS_SEL 0x28
+
+#define PUPPET_STACK 16384
+
+#ifndef __ASSEMBLY__
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "corpus/puppet/program.h"
+#include "vmm/abi.h"
+
+#define PAGE 4096ull
+#define RESULT_GPRS PP_GPRS
+
+/* Every register of whatever the puppet starts or interrupts. */
+struct regs {
+	uint64_t gpr[PP_GPRS]; /* x86 encoding order; [4] is RSP */
+	uint64_t rip, cs, flags, rsp, ss;
+};
+
+/* A call-out or an event that waits for `return` or `iret`. */
+struct context {
+	uint8_t used;
+	uint8_t kind; /* enum pp_arrival: CALLOUT or EVENT */
+	uint8_t label;
+	uint8_t engine;	 /* the event struck the puppet itself: nothing to go back to */
+	uint32_t number; /* import or vector */
+	struct regs regs;
+};
+
+#define CONTEXTS 32u
+
+struct cpu {
+	/* Where arrivals start afresh: nothing on the engine's stack outlives a step. */
+	uint64_t stack;
+	uint64_t inside; /* the puppet itself runs, not what it started */
+	uint64_t import;
+	uint64_t vector, error;
+	struct regs arrived; /* gpr at CPU_GPR */
+
+	unsigned id;
+	uint8_t arrival;     /* enum pp_arrival of the last */
+	uint8_t pending;     /* it is a call-out or event that no step has claimed yet */
+	uint32_t step, last; /* index of the next step, and of the one behind the last */
+	uint32_t now;	     /* the step that is carried out */
+	const uint8_t *next;
+	uint8_t depth; /* contexts of this vCPU, innermost last */
+	uint8_t stacked[CONTEXTS];
+	uint64_t result; /* RAX of the last return or hypercall */
+	uint64_t fault;	 /* CR2 of the last page fault */
+	uint64_t variable[PP_VARIABLES];
+	uint32_t waited[PP_LABELS];
+};
+
+_Static_assert(offsetof(struct cpu, stack) == CPU_STACK, "entry.S");
+_Static_assert(offsetof(struct cpu, inside) == CPU_INSIDE, "entry.S");
+_Static_assert(offsetof(struct cpu, import) == CPU_IMPORT, "entry.S");
+_Static_assert(offsetof(struct cpu, vector) == CPU_VECTOR, "entry.S");
+_Static_assert(offsetof(struct cpu, error) == CPU_ERROR, "entry.S");
+_Static_assert(offsetof(struct cpu, arrived.gpr) == CPU_GPR, "entry.S");
+_Static_assert(offsetof(struct cpu, arrived.rip) == CPU_RIP, "entry.S");
+_Static_assert(offsetof(struct cpu, arrived.cs) == CPU_CS, "entry.S");
+_Static_assert(offsetof(struct cpu, arrived.flags) == CPU_FLAGS, "entry.S");
+_Static_assert(offsetof(struct cpu, arrived.rsp) == CPU_RSP, "entry.S");
+_Static_assert(offsetof(struct cpu, arrived.ss) == CPU_SS, "entry.S");
+
+extern struct cpu puppet_cpu[PP_MAX_VCPUS];
+extern const struct gh_boot *puppet_boot;
+
+/* entry.S */
+void puppet_go(const struct regs *r) __attribute__((noreturn));
+void puppet_landing(void);
+void puppet_ret(void);
+void puppet_hypercall_vmmcall(uint64_t *abcd);
+void puppet_hypercall_vmcall(uint64_t *abcd);
+void puppet_hypercall_out(uint64_t *abcd);
+extern char puppet_imports[]; /* PP_IMPORTS stubs of 16 bytes */
+extern char puppet_events[];  /* 256 stubs of 16 bytes */
+void puppet_start(const struct gh_boot *boot, unsigned vcpu) __attribute__((noreturn));
+void puppet_arrived(unsigned kind) __attribute__((noreturn));
+
+/* tables.c: descriptor tables */
+void tables_load(unsigned vcpu);
+void tables_ist(unsigned vcpu, unsigned n, uint64_t rsp);
+void tables_gate_ist(uint8_t vector, unsigned n);
+void tables_idt(uint64_t base); /* 0: the puppet's own */
+
+/* paging.c */
+enum page_edit { EDIT_PROTECT, EDIT_UNMAP, EDIT_FRAME };
+/* space 0: the tables of CR3 as it is now. */
+int page_edit(unsigned space, uint64_t gva, enum page_edit edit, uint64_t frame, unsigned rights);
+/* The frame under gva by the tables of CR3: 0 if there is none, 2 if it is writable, else 1. */
+int page_frame(uint64_t gva, uint64_t *gpa);
+int page_swap(unsigned space, uint64_t a, uint64_t b, unsigned rights);
+uint64_t page_new(void); /* gpa of a zeroed page, 0: none left */
+int page_switch(unsigned space);
+void page_init(void);
+
+static inline uint64_t read_cr0(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("mov %%cr0, %0" : "=r"(v));
+	return v;
+}
+
+static inline uint64_t read_cr2(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("mov %%cr2, %0" : "=r"(v));
+	return v;
+}
+
+static inline uint64_t read_cr3(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("mov %%cr3, %0" : "=r"(v));
+	return v;
+}
+
+static inline uint64_t read_cr4(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("mov %%cr4, %0" : "=r"(v));
+	return v;
+}
+
+static inline void write_cr0(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory");
+}
+
+static inline void write_cr3(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
+}
+
+static inline void write_cr4(uint64_t v)
+{
+	__asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory");
+}
+
+static inline uint64_t rdmsr(uint32_t msr)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline void wrmsr(uint32_t msr, uint64_t v)
+{
+	__asm__ volatile("wrmsr"
+			 :
+			 : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32))
+			 : "memory");
+}
+
+static inline void invlpg(uint64_t gva)
+{
+	__asm__ volatile("invlpg (%0)" : : "r"(gva) : "memory");
+}
+
+static inline void outb(uint16_t port, uint8_t v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port) : "memory");
+}
+
+static inline void outw(uint16_t port, uint16_t v)
+{
+	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port) : "memory");
+}
+
+static inline void outl(uint16_t port, uint32_t v)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port) : "memory");
+}
+
+#endif
+#endif

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Expectations against the verdict log and the puppet's results.
+ *
+ * Each vCPU's log lines are accounted for one by one, in order: an `expect` takes the next one,
+ * and behind the last expectation of a group none may be left. Only DEPART and RESUME that come
+ * from kicks are passed over, since no step says when they strike.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "model/guard.h"
+#include "scenario/run.h"
+
+void run_fail(struct run *run, uint32_t line, const char *fmt, ...)
+{
+	struct scenario_result *r = run->r;
+	va_list ap;
+
+	if (r->failures < SCN_MAX_FAILURES) {
+		struct scenario_failure *f = &r->failure[r->failures];
+
+		f->line = line;
+		va_start(ap, fmt);
+		vsnprintf(f->text, sizeof(f->text), fmt, ap);
+		va_end(ap);
+	}
+	r->failures++;
+}
+
+/* Adds a word to a comma-separated list, unless it is there or there is no room. */
+static void note(char list[160], const char *word)
+{
+	size_t len = strlen(list), n = strlen(word);
+
+	for (const char *p = list; *p;) {
+		size_t k = strcspn(p, ",");
+
+		if (k == n && memcmp(p, word, n) == 0)
+			return;
+		p += k;
+		p += strspn(p, ", ");
+	}
+	if (len + n + 3 < 160)
+		snprintf(list + len, 160 - len, "%s%s", len ? ", " : "", word);
+}
+
+/* What the attack table shows of a line: nothing for what goes well. */
+static void note_line(char list[160], enum guard_event_name event, enum guard_verdict verdict)
+{
+	if (event == GUARD_TOUCH)
+		note(list, "TOUCH");
+	else if (verdict != GUARD_V_OK && verdict < GUARD_NVERDICTS)
+		note(list, guard_verdict_string(verdict));
+}
+
+static bool kicked(const struct guard_line *l)
+{
+	return l->cause == GUARD_CAUSE_KICK;
+}
+
+/* The next line of this vCPU that is not accounted for; NULL: none. */
+static const struct vm_line *next_line(struct run *run, unsigned vcpu, bool take)
+{
+	const struct vm_line *l;
+
+	for (size_t i = run->cursor[vcpu]; (l = vm_log_line(run->vm, i)) != NULL; i++) {
+		if (l->vcpu != vcpu || kicked(&l->line)) {
+			if (i == run->cursor[vcpu])
+				run->cursor[vcpu]++;
+			continue;
+		}
+		if (take)
+			run->cursor[vcpu] = i + 1;
+		return l;
+	}
+	return NULL;
+}
+
+static void leftovers(struct run *run, unsigned vcpu, uint32_t line)
+{
+	const struct vm_line *l;
+	char text[200];
+	unsigned n = 0;
+
+	while ((l = next_line(run, vcpu, true)) != NULL) {
+		if (n++ == 0) {
+			vm_log_format(run->vm, l, text, sizeof(text));
+			run_fail(run, line, "judged, but not expected: %s", text);
+		}
+		note_line(run->r->got, l->line.event, l->line.verdict);
+	}
+}
+
+static const struct scn_operand *find_key(const struct scn_step *st, uint8_t key)
+{
+	for (unsigned i = 0; i < st->nkeys; i++)
+		if (st->key[i].key == key)
+			return &st->key[i].o;
+	return NULL;
+}
+
+static uint8_t module_index(const struct run *run, const struct scn_operand *o)
+{
+	int m = run_module(run, scn_word(run->s, o->sym));
+
+	return m < 0 ? GUARD_VIEW_U : (uint8_t)run->index[m];
+}
+
+/* The first of the step's keys that the line does not meet; NULL: it meets all. */
+static const char *unmet(struct run *run, const struct scn_step *st, const struct guard_line *l)
+{
+	const struct scn_operand *o;
+	uint64_t v;
+
+	if ((o = find_key(st, PP_KEY_SITE)) && (!run_constant(run, st, o, &v) || v != l->rip))
+		return "site";
+	if ((o = find_key(st, PP_KEY_ACT)) && o->addend != l->act)
+		return "act";
+	if ((o = find_key(st, PP_KEY_MODULE)) && module_index(run, o) != l->module)
+		return "module";
+	if ((o = find_key(st, PP_KEY_VIEW)) && module_index(run, o) != l->to)
+		return "view";
+	if ((o = find_key(st, PP_KEY_CAUSE)) &&
+	    strcmp(scn_word(run->s, o->sym), guard_cause_string(l->cause)) != 0)
+		return "cause";
+	return NULL;
+}
+
+static void check_line(struct run *run, unsigned vcpu, const struct scn_step *st)
+{
+	enum guard_event_name event = (enum guard_event_name)st->sub;
+	enum guard_verdict verdict = (enum guard_verdict)st->label;
+	const struct vm_line *l = next_line(run, vcpu, true);
+	const char *key;
+	char text[200];
+
+	run->r->checks++;
+	note_line(run->r->expected, event, verdict);
+	if (!l) {
+		run_fail(run, st->line, "expected %s %s; nothing was judged",
+			 guard_event_string(event), guard_verdict_string(verdict));
+		return;
+	}
+	note_line(run->r->got, l->line.event, l->line.verdict);
+	vm_log_format(run->vm, l, text, sizeof(text));
+	if (l->line.event != event || l->line.verdict != verdict)
+		run_fail(run, st->line, "expected %s %s; got %s", guard_event_string(event),
+			 guard_verdict_string(verdict), text);
+	else if ((key = unmet(run, st, &l->line)) != NULL)
+		run_fail(run, st->line, "expected another %s; got %s", key, text);
+}
+
+static void check_honest(struct run *run, unsigned vcpu, const struct scn_step *st)
+{
+	static const enum guard_event_name want[2] = { GUARD_ENTER_CALL, GUARD_LEAVE_RETURN };
+	const struct vm_line *l;
+	char text[200];
+
+	run->r->checks++;
+	for (unsigned i = 0; i < 2; i++) {
+		l = next_line(run, vcpu, true);
+		if (!l) {
+			run_fail(run, st->line, "an honest entry: %s was not judged",
+				 guard_event_string(want[i]));
+			return;
+		}
+		if (l->line.event == want[i] && l->line.verdict == GUARD_V_OK)
+			continue;
+		vm_log_format(run->vm, l, text, sizeof(text));
+		run_fail(run, st->line, "an honest entry: expected %s ok; got %s",
+			 guard_event_string(want[i]), text);
+		note_line(run->r->got, l->line.event, l->line.verdict);
+		return;
+	}
+}
+
+/* The reads from outside must have been seen, and nothing else. */
+static void check_outside(struct run *run, unsigned vcpu, const struct scn_step *st)
+{
+	const struct vm_line *l;
+	unsigned touches = 0;
+
+	run->r->checks++;
+	while ((l = next_line(run, vcpu, false)) != NULL && l->line.event == GUARD_TOUCH) {
+		next_line(run, vcpu, true);
+		touches++;
+	}
+	if (!touches)
+		run_fail(run, st->line, "the reads from outside were not reported as TOUCH");
+	leftovers(run, vcpu, st->line);
+}
+
+static void check_suspended(struct run *run, const struct scn_step *st)
+{
+	int m = run_module(run, scn_word(run->s, st->word));
+	struct guard_module_info info;
+
+	run->r->checks++;
+	if (m < 0 || !guard_module_info(vm_guard(run->vm), run->index[m], &info))
+		run_fail(run, st->line, "no such module");
+	else if (info.suspended != st->arg[0].addend)
+		run_fail(run, st->line, "expected %" PRIu64 " suspended chains; got %u",
+			 st->arg[0].addend, info.suspended);
+}
+
+static void grant(struct run *run, const struct scn_step *st, bool give)
+{
+	int m = run_module(run, scn_word(run->s, st->word));
+	uint64_t kinds = 0, set;
+
+	if (m < 0 || !run_constant(run, st, &st->arg[0], &kinds)) {
+		run_fail(run, st->line, "no such module or privilege");
+		return;
+	}
+	set = run_privileges(vm_module_manifest(run->vm, run->index[m]), (uint8_t)kinds);
+	for (unsigned v = 0; v < run->s->vcpus; v++)
+		vm_grant(run->vm, v, run->index[m], set, give);
+}
+
+/* The loader places the module anew; what has not run yet of the program gets the new addresses. */
+static void reload(struct run *run, const struct scn_step *st)
+{
+	int m = run_module(run, scn_word(run->s, st->word));
+	struct error err = { "" };
+	struct pp_program head;
+
+	run->err = &err;
+	if (m < 0 || !vm_reload_module(run->vm, run->index[m], false, run_resolve, run, &err) ||
+	    !run_compile(run)) {
+		run_fail(run, st->line, "reload: %s", err.text[0] ? err.text : "no such module");
+	} else {
+		memcpy(&head, run->program.data, sizeof(head));
+		if (!vm_write_u(run->vm, 0, run->mailbox, run->program.data, head.results))
+			run_fail(run, st->line, "reload: the program cannot be rewritten");
+	}
+	run->err = NULL;
+}
+
+static void administrator(struct run *run, const struct scn_step *st, enum run_check what)
+{
+	int m = run_module(run, scn_word(run->s, st->word));
+
+	switch (what) {
+	case CHECK_GRANT:
+	case CHECK_WITHHOLD: grant(run, st, what == CHECK_GRANT); break;
+	case CHECK_UNREGISTER:
+		if (m < 0 || !vm_unregister(run->vm, run->index[m]))
+			run_fail(run, st->line, "unregister: refused");
+		break;
+	case CHECK_RESET:
+		if (!vm_reset_vcpu(run->vm, st->label))
+			run_fail(run, st->line, "reset-vcpu: refused");
+		break;
+	case CHECK_FAIL_NEXT:
+		vm_fail_next(run->vm, (unsigned)st->arg[0].addend, (unsigned)st->arg[1].addend);
+		break;
+	default: reload(run, st);
+	}
+}
+
+bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
+{
+	struct run *run = ctx;
+	struct guard_cpu cpu;
+	struct run_origin o;
+	const struct scn_step *st;
+	uint32_t n;
+
+	vm_get_cpu(vm, vcpu, &cpu);
+	n = (uint32_t)cpu.gpr[GUARD_RAX];
+	/* Guest code that a step jumped to may knock here, too: then nothing is due. */
+	if (vcpu >= PP_MAX_VCPUS || n >= run->norigin || run->origin[n].check == CHECK_NONE)
+		return true;
+	o = run->origin[n];
+	st = &run->s->step[o.step];
+	run->at[vcpu] = o.step;
+	switch ((enum run_check)o.check) {
+	case CHECK_LINE: check_line(run, vcpu, st); break;
+	case CHECK_NOTHING: run->r->checks++; break;
+	case CHECK_HONEST: check_honest(run, vcpu, st); break;
+	case CHECK_OUTSIDE: check_outside(run, vcpu, st); break;
+	case CHECK_UNPRIVILEGED:
+		run->r->checks++;
+		if (guard_view(vm_guard(vm), vcpu) != GUARD_VIEW_U)
+			run_fail(run, st->line, "this vCPU is privileged outside of the module");
+		break;
+	case CHECK_SUSPENDED: check_suspended(run, st); break;
+	case CHECK_RINGS:
+		run->r->checks++;
+		if (vm_doorbell_rings(vm) != st->arg[0].addend)
+			run_fail(run, st->line, "expected %" PRIu64 " rings; got %" PRIu64,
+				 st->arg[0].addend, vm_doorbell_rings(vm));
+		break;
+	default: administrator(run, st, (enum run_check)o.check); return true;
+	}
+	if (o.last)
+		leftovers(run, vcpu, st->line);
+	return true;
+}
+
+/* ---- after the run ---- */
+
+static void explain(struct run *run, uint32_t line, const struct pp_result *r)
+{
+	static const char *const arrival[] = { "nothing yet", "a return", "a call-out",
+					       "an event" };
+	char site[96], other[96];
+	const char *got = r->got < run->nimports ? run->import[r->got] : "none";
+	const char *want = r->want < run->nimports ? run->import[r->want] : "none";
+	const char *kind = r->got < 4 ? arrival[r->got] : "?";
+
+	switch (r->fail) {
+	case PP_FAIL_VALUE:
+		run_fail(run, line, "got 0x%" PRIx64 ", expected 0x%" PRIx64, r->got, r->want);
+		break;
+	case PP_FAIL_EVENT:
+		run_fail(run, line, "exception or interrupt %" PRIu64 " at %s", r->got,
+			 vm_symbolize(run->vm, r->want, site, sizeof(site)));
+		break;
+	case PP_FAIL_NO_EVENT:
+		run_fail(run, line, "expected exception or interrupt %" PRIu64 "; %s arrived last",
+			 r->want, kind);
+		break;
+	case PP_FAIL_CALLOUT:
+		run_fail(run, line, "expected call-out '%s'; got '%s'", want, got);
+		break;
+	case PP_FAIL_ABSENT:
+		run_fail(run, line, "there is no such thing now: %s, %s",
+			 vm_symbolize(run->vm, r->got, site, sizeof(site)),
+			 vm_symbolize(run->vm, r->want, other, sizeof(other)));
+		break;
+	case PP_FAIL_TIMEOUT: run_fail(run, line, "no signal %" PRIu64 " came", r->got); break;
+	case PP_FAIL_RETURNED:
+		run_fail(run, line, "the call should have returned; %s arrived last", kind);
+		break;
+	default: run_fail(run, line, "the puppet ran out of room");
+	}
+}
+
+static void puppet_results(struct run *run)
+{
+	struct pp_program head;
+	bool lost[PP_MAX_VCPUS] = { false };
+
+	memcpy(&head, run->program.data, sizeof(head));
+	for (unsigned i = 0; i < run->norigin; i++) {
+		const struct scn_step *st = &run->s->step[run->origin[i].step];
+		struct pp_result r;
+
+		if (!vm_read_u(run->vm, 0, run->mailbox + head.results + i * sizeof(r), &r,
+			       sizeof(r))) {
+			run_fail(run, st->line, "the puppet's results cannot be read");
+			return;
+		}
+		if (!r.done && !lost[st->thread & 3]) {
+			run_fail(run, st->line, "not reached");
+			lost[st->thread & 3] = true;
+		}
+		if (r.fail != PP_OK)
+			explain(run, st->line, &r);
+		/* events are part of the attack table's story, too */
+		if (run->origin[i].op == PP_EXPECT_GP || run->origin[i].op == PP_EXPECT_PF) {
+			const char *word = run->origin[i].op == PP_EXPECT_GP ? "#GP" : "#PF";
+
+			run->r->checks++;
+			note(run->r->expected, word);
+			if (r.done && r.fail == PP_OK)
+				note(run->r->got, word);
+		} else if (strchr(scn_ops[run->origin[i].op].word, '-') ||
+			   run->origin[i].op == PP_RETURNS) {
+			run->r->checks += run->origin[i].check == CHECK_NONE;
+		}
+	}
+}
+
+void run_finish(struct run *run, const struct vm_exit *exit)
+{
+	struct scenario_result *r = run->r;
+
+	for (unsigned v = 0; v < run->s->vcpus; v++) {
+		leftovers(run, v, run->s->nsteps ? run->s->step[run->at[v]].line : 0);
+		if (guard_view(vm_guard(run->vm), v) != GUARD_VIEW_U)
+			run_fail(run, 0, "vCPU %u is privileged at the end", v);
+	}
+	puppet_results(run);
+	if (exit->reason != VM_EXIT_GUEST || exit->status != 0) {
+		snprintf(r->exit, sizeof(r->exit), "%s",
+			 exit->message[0] ? exit->message : "the puppet gave up");
+		run_fail(run, 0, "the run did not end as it should: %.200s", r->exit);
+	}
+	r->crossings = vm_log_count(run->vm) + vm_log_lost(run->vm);
+	if (vm_log_lost(run->vm))
+		run_fail(run, 0, "the verdict log overflowed");
+	if (!r->expected[0])
+		note(r->expected, "accepted");
+	if (!r->got[0])
+		note(r->got, r->failures ? "failure" : "accepted");
+	r->passed = r->failures == 0;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Scenarios: programs for the puppet with expectations (docs/scenarios.md).
+ *
+ * A scenario has two forms, text (.scn) and binary (a fuzz input), which convert to each other
+ * without loss. Running one builds a VM with the puppet and the scenario's modules, compiles the
+ * steps against the addresses found there, and judges the verdict log as the puppet goes.
+ */
+#ifndef SCENARIO_SCENARIO_H
+#define SCENARIO_SCENARIO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "lib/error.h"
+#include "lib/file.h"
+#include "model/manifest.h"
+
+#define SCN_MAX_BYTES (1u << 20)
+#define SCN_MAX_STEPS 1024u
+#define SCN_MAX_MODULES 4u
+#define SCN_MAX_REMARKS 32u
+#define SCN_MAX_WORD 96u  /* a name */
+#define SCN_MAX_TEXT 160u /* a title or comment */
+
+enum scn_class { SCN_SYNC, SCN_RACE, SCN_NEEDS_NX, SCN_CLASSES };
+
+struct scenario; /* scenario/scn.h */
+struct engine_ops;
+
+/* Reads a file, in whichever form it is: text unless it starts with the binary form's magic. */
+bool scenario_load(const char *path, struct scenario **s, struct error *err);
+/* From memory; `name` is for messages. */
+bool scenario_parse(const char *name, const char *text, size_t len, struct scenario **s,
+		    struct error *err);
+bool scenario_decode(const char *name, const void *data, size_t len, struct scenario **s,
+		     struct error *err);
+/* Both give malloc'ed memory; false only if there is none left. */
+bool scenario_print(const struct scenario *s, char **text);
+bool scenario_encode(const struct scenario *s, struct blob *out);
+void scenario_free(struct scenario *s);
+
+const char *scenario_id(const struct scenario *s);
+const char *scenario_title(const struct scenario *s);
+enum scn_class scenario_class(const struct scenario *s);
+unsigned scenario_vcpus(const struct scenario *s);
+
+struct scenario_options {
+	const struct engine_ops *engine;
+	const char *corpus; /* folder with puppet/puppet.elf and modules/NAME.ko (not wrapped) */
+	uint64_t seed;
+	uint64_t budget; /* instructions, 0: 20 million */
+	unsigned vcpus;	 /* at least; 0: as the scenario says */
+	enum gm_x_kind x;
+	FILE *trace;	 /* NULL: none */
+	const char *log; /* verdict log goes there; NULL: nowhere */
+};
+
+#define SCN_MAX_FAILURES 16u
+
+struct scenario_failure {
+	uint32_t line;
+	char text[240]; /* "got ..., expected ..." */
+};
+
+struct scenario_result {
+	bool passed;
+	unsigned failures; /* all; the first SCN_MAX_FAILURES are told below */
+	struct scenario_failure failure[SCN_MAX_FAILURES];
+	uint64_t crossings; /* judged lines */
+	unsigned checks;    /* expectations that were looked at */
+	char expected[160]; /* the refusals that the scenario asks for, or "accepted" */
+	char got[160];	    /* what there was in their place */
+	char exit[256];	    /* how the run ended, if not by the program's end */
+};
+
+/* false: it could not be run at all (*err says why). A failed expectation is in *result. */
+bool scenario_run(const struct scenario *s, const struct scenario_options *opt,
+		  struct scenario_result *result, struct error *err);
+
+#endif
