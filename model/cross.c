@@ -271,7 +271,8 @@ enum guard_verdict cross_enter_return(struct ctx *c, struct module *m, bool raw)
 {
 	struct guard_cpu *cpu = &c->d->cpu;
 	uint64_t slot = cpu->gpr[GUARD_RSP] - (raw ? 8 : 0), lo = slot - GM_MIN_HEADROOM;
-	struct chain *ch = chain_callout(m, slot);
+	/* what runs here already has nothing to come back to, and its own stack is no one else's */
+	struct chain *ch = c->v->chain ? NULL : chain_callout(m, slot);
 	const struct activation *tip = NULL;
 	enum guard_verdict v;
 	struct range r;
@@ -292,10 +293,10 @@ enum guard_verdict cross_enter_return(struct ctx *c, struct module *m, bool raw)
 		return v;
 	if ((v = check_mapping(c, m)) != GUARD_V_OK)
 		return v;
-	v = check_stack(c, &r, slot, lo, ch ? ch->hi : slot + 8, ch);
+	v = check_stack(c, &r, slot, lo, ch ? ch->hi : slot + 8, ch ? ch : c->v->chain);
 	if (v != GUARD_V_OK)
 		return v;
-	if (!ch || c->v->chain)
+	if (!ch)
 		return GUARD_V_NO_RECORD;
 	if (!walk_verify(c, m, ch, &r))
 		return GUARD_V_STACK_CHANGED;

@@ -409,11 +409,13 @@ bool text_refresh(struct ctx *c, struct module *m)
 	bool any = false, bad_seen = false;
 
 	for (uint32_t w = 0; w * 64 < m->pages; w++) {
+		uint32_t left = m->pages - w * 64;
 		uint64_t bits = 0;
 
 		if (!c->g->ops->written(c->g->vmm, m->index, w * 64, &bits))
 			bits = ~0ull; /* unknown: look at everything */
 		m->marked[w] |= bits;
+		m->marked[w] &= left < 64 ? (1ull << left) - 1 : ~0ull;
 		any |= m->marked[w] != 0;
 	}
 	if (!any)
