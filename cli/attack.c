@@ -47,8 +47,9 @@ static bool wanted(const char *id, char *const ids[], int nids, bool used[])
 
 		if (strncmp(id, ids[i], len))
 			continue;
-		if (id[len] && strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
-				      id[len]))
+		if (id[len] &&
+		    strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
+			   id[len]))
 			continue;
 		used[i] = any = true;
 	}
@@ -231,10 +232,10 @@ static json_t *row_json(const struct attack_case *c)
 {
 	const struct scenario_result *r = &c->result;
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:s, s:b}", "id",
-			 scenario_id(c->scenario), "title", scenario_title(c->scenario),
-			 "expected", r->expected, "got", r->got, "crossings",
-			 (json_int_t)r->crossings, "ms", c->ms, "exit", r->exit, "ok", r->passed);
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:s, s:b}", "id", scenario_id(c->scenario),
+			 "title", scenario_title(c->scenario), "expected", r->expected, "got",
+			 r->got, "crossings", (json_int_t)r->crossings, "ms", c->ms, "exit",
+			 r->exit, "ok", r->passed);
 }
 
 static int dump(json_t *j)
@@ -317,7 +318,8 @@ static int catalogue(const struct attack_options *o, char *const ids[], int nids
 	}
 	if (interrupt_seen()) {
 		fflush(stdout);
-		fprintf(stderr, "guardhouse attack: interrupted after %zu of %zu\n", ran, all.count);
+		fprintf(stderr, "guardhouse attack: interrupted after %zu of %zu\n", ran,
+			all.count);
 	}
 out:
 	json_decref(rows);
@@ -350,16 +352,18 @@ static void driver_row(const struct hosted_attack_row *r, bool markdown)
 		cell(r->title);
 		cell(r->expected);
 		cell(r->got);
-		printf("| %s | %s | %s |\n", r->kept ? "yes" : "**no**", r->honest ? "yes" : "**no**",
-		       r->ok ? "ok" : "**surprise**");
+		printf("| %s | %s | %s |\n", r->kept ? "yes" : "**no**",
+		       r->honest ? "yes" : "**no**", r->ok ? "ok" : "**surprise**");
 		return;
 	}
 	column(r->id, 6);
 	column(r->title, 52);
 	column(r->expected, 26);
 	column(r->got, 40);
-	printf("%s\n", r->ok ? "ok" : !r->kept ? "SURPRISE: registers showed" :
-				      !r->honest ? "SURPRISE: honest entry failed" : "SURPRISE");
+	printf("%s\n", r->ok	    ? "ok"
+		       : !r->kept   ? "SURPRISE: registers showed"
+		       : !r->honest ? "SURPRISE: honest entry failed"
+				    : "SURPRISE");
 }
 
 static int driver(const struct attack_options *o, const char *module, char *const ids[], int nids)
@@ -413,18 +417,18 @@ enum { OPT_MODULE = 256, OPT_LIST, OPT_DEMO, OPT_JSON, OPT_MARKDOWN, OPT_SEED, O
 int verb_attack(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"module", required_argument, NULL, OPT_MODULE},
-		{"list", no_argument, NULL, OPT_LIST},
-		{"demo", no_argument, NULL, OPT_DEMO},
-		{"json", no_argument, NULL, OPT_JSON},
-		{"markdown", no_argument, NULL, OPT_MARKDOWN},
-		{"seed", required_argument, NULL, OPT_SEED},
-		{"x", required_argument, NULL, OPT_X},
-		{"engine", required_argument, NULL, OPT_ENGINE},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{ "module", required_argument, NULL, OPT_MODULE },
+		{ "list", no_argument, NULL, OPT_LIST },
+		{ "demo", no_argument, NULL, OPT_DEMO },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "markdown", no_argument, NULL, OPT_MARKDOWN },
+		{ "seed", required_argument, NULL, OPT_SEED },
+		{ "x", required_argument, NULL, OPT_X },
+		{ "engine", required_argument, NULL, OPT_ENGINE },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
-	struct attack_options o = {.engine = &sim_engine, .seed = 1};
+	struct attack_options o = { .engine = &sim_engine, .seed = 1 };
 	const char *module = NULL;
 	bool only_list = false, demo = false;
 	char **ids;
@@ -433,41 +437,28 @@ int verb_attack(int argc, char **argv)
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		switch (c) {
-		case OPT_MODULE:
-			module = optarg;
-			break;
-		case OPT_LIST:
-			only_list = true;
-			break;
-		case OPT_DEMO:
-			demo = true;
-			break;
-		case OPT_JSON:
-			o.json = true;
-			break;
-		case OPT_MARKDOWN:
-			o.markdown = true;
-			break;
+		case OPT_MODULE: module = optarg; break;
+		case OPT_LIST: only_list = true; break;
+		case OPT_DEMO: demo = true; break;
+		case OPT_JSON: o.json = true; break;
+		case OPT_MARKDOWN: o.markdown = true; break;
 		case OPT_SEED:
 			if (!option_number(optarg, UINT64_MAX, &o.seed))
 				return verb_usage("attack", "--seed %s: not a number", optarg);
 			break;
 		case OPT_X:
 			if (!option_x(optarg, &o.x) || o.x == GM_X_NOP)
-				return verb_usage("attack", "--x %s: vmmcall, vmcall or out", optarg);
+				return verb_usage("attack", "--x %s: vmmcall, vmcall or out",
+						  optarg);
 			break;
 		case OPT_ENGINE:
 			o.engine = option_engine(optarg);
 			if (!o.engine)
 				return verb_usage("attack", "--engine %s: only sim", optarg);
 			break;
-		case 'h':
-			help();
-			return EXIT_EXPECTED;
-		case ':':
-			return verb_usage("attack", "%s needs a value", argv[optind - 1]);
-		default:
-			return verb_usage("attack", "no option %s", argv[optind - 1]);
+		case 'h': help(); return EXIT_EXPECTED;
+		case ':': return verb_usage("attack", "%s needs a value", argv[optind - 1]);
+		default: return verb_usage("attack", "no option %s", argv[optind - 1]);
 		}
 	}
 	ids = argv + optind;

@@ -11,8 +11,8 @@
 /* Place n, or false if there is none such here. */
 static bool place(unsigned n, char *path, size_t len)
 {
-	static const char *const beside_binary[] = {"corpus", "../../corpus",
-						    "../share/guardhouse/corpus"};
+	static const char *const beside_binary[] = { "corpus", "../../corpus",
+						     "../share/guardhouse/corpus" };
 	const char *env = getenv("GUARDHOUSE_CORPUS");
 	char exe[CORPUS_PATH];
 	ssize_t got;
@@ -46,10 +46,11 @@ bool corpus_folder(const char *rel, char path[CORPUS_PATH], struct error *err)
 			return true;
 		}
 	}
-	return error_set(err,
-			 "no corpus with %s: looked in $GUARDHOUSE_CORPUS, beside the binary and in "
-			 "%s/corpus",
-			 rel, GUARDHOUSE_DATADIR);
+	return error_set(
+		err,
+		"no corpus with %s: looked in $GUARDHOUSE_CORPUS, beside the binary and in "
+		"%s/corpus",
+		rel, GUARDHOUSE_DATADIR);
 }
 
 bool corpus_find(const char *rel, char path[CORPUS_PATH], struct error *err)

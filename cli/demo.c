@@ -26,7 +26,7 @@ static bool run_guest(const struct attack_options *o, const char *name, bool tel
 		.console = tell ? stdout : NULL,
 		.trace = tell ? stdout : NULL,
 	};
-	struct guest g = {0};
+	struct guest g = { 0 };
 	struct vm_exit e;
 	struct summary s;
 	struct blob elf;
@@ -52,7 +52,8 @@ static bool run_guest(const struct attack_options *o, const char *name, bool tel
 			}
 			printf("  %-10s %4u claims checked, %6llu crossings, %4llu of them refused: %s\n",
 			       name, claims, (unsigned long long)s.crossings,
-			       (unsigned long long)s.refused, *ok ? "as expected" : "NOT AS EXPECTED");
+			       (unsigned long long)s.refused,
+			       *ok ? "as expected" : "NOT AS EXPECTED");
 		}
 		if (!*ok && e.reason != VM_EXIT_GUEST)
 			printf("  %s: %s\n", name, e.message);
@@ -64,8 +65,8 @@ static bool run_guest(const struct attack_options *o, const char *name, bool tel
 
 static bool guests(const struct attack_options *o, size_t *surprises, struct error *err)
 {
-	static const char *const names[] = {"counter", "doorbell", "pair",  "traps",
-					    "threads", "smp",	   "patch", "reload"};
+	static const char *const names[] = { "counter", "doorbell", "pair",  "traps",
+					     "threads", "smp",	    "patch", "reload" };
 	bool ok;
 
 	printf("1. A guarded module is entered, calls out, and comes home. Each crossing is one line:\n"
@@ -83,8 +84,8 @@ static bool guests(const struct attack_options *o, size_t *surprises, struct err
 }
 
 /* One of each kind; the whole catalogue is `guardhouse attack`. */
-static char *const shown[] = {"C0", "E2", "E3", "E4", "E7", "E8", "E9", "E10", "E12", "R3",
-			      "R4", "R5", "R7", "I1", "I7", "N1"};
+static char *const shown[] = { "C0",  "E2", "E3", "E4", "E7", "E8", "E9", "E10",
+			       "E12", "R3", "R4", "R5", "R7", "I1", "I7", "N1" };
 
 int attack_demo(const struct attack_options *o)
 {

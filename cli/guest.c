@@ -51,11 +51,11 @@ static bool choose(const char *value, const char *const names[], uint8_t *choice
 
 static bool module_option(struct guest_module *m, const char *key, const char *value)
 {
-	static const char *const stack[] = {"returns", "exact", "none", NULL};
-	static const char *const registers[] = {"verify", "scrub", NULL};
-	static const char *const mapping[] = {"checked", "locked", NULL};
-	static const char *const refusal[] = {"gp", "quarantine", "stop", NULL};
-	static const char *const no_yes[] = {"no", "yes", NULL};
+	static const char *const stack[] = { "returns", "exact", "none", NULL };
+	static const char *const registers[] = { "verify", "scrub", NULL };
+	static const char *const mapping[] = { "checked", "locked", NULL };
+	static const char *const refusal[] = { "gp", "quarantine", "stop", NULL };
+	static const char *const no_yes[] = { "no", "yes", NULL };
 	uint8_t yes;
 	uint64_t n;
 
@@ -175,11 +175,12 @@ bool guest_spec_read(const char *path, const struct blob *file, struct guest_spe
 		const char *start = (const char *)file->data + sh.sh_offset + at;
 		const char *end = memchr(start, '\n', sh.sh_size - at);
 		size_t len = end ? (size_t)(end - start) : sh.sh_size - at;
-		struct line l = {.path = path, .offset = sh.sh_offset + at};
+		struct line l = { .path = path, .offset = sh.sh_offset + at };
 
 		if (len >= sizeof(l.text) || memchr(start, '\0', len))
 			return elf64_bad(&e, l.offset, err,
-					 "section .guardhouse: a line of %zu bytes, or not text", len);
+					 "section .guardhouse: a line of %zu bytes, or not text",
+					 len);
 		memcpy(l.text, start, len);
 		if (!parse_line(&l, spec, err))
 			return false;
@@ -212,7 +213,7 @@ static bool find_module(const char *guest, const char *file, char path[CORPUS_PA
 static bool wrap_one(const struct guest_module *m, const char *guest, enum gm_x_kind x,
 		     struct wrap_result *out, struct error *err)
 {
-	static const struct wrap_privilege device = {.kind = GM_PRIV_DEVICE, .name = "doorbell"};
+	static const struct wrap_privilege device = { .kind = GM_PRIV_DEVICE, .name = "doorbell" };
 	struct wrap_options opt = {
 		.name = m->name,
 		.x = x,
@@ -223,8 +224,7 @@ static bool wrap_one(const struct guest_module *m, const char *guest, enum gm_x_
 	struct blob ko;
 	bool ok;
 
-	if (!find_module(guest, m->file, path, err) ||
-	    !blob_read(&ko, path, MAX_MODULE_BYTES, err))
+	if (!find_module(guest, m->file, path, err) || !blob_read(&ko, path, MAX_MODULE_BYTES, err))
 		return false;
 	ok = wrap_module(&opt, path, &ko, out, err);
 	blob_free(&ko);
@@ -254,7 +254,7 @@ static bool load_one(struct guest *g, unsigned n, const char *path, enum gm_x_ki
 		     struct error *err)
 {
 	const struct guest_module *m = &g->spec.module[n];
-	struct vm_module_source src = {.name = m->name};
+	struct vm_module_source src = { .name = m->name };
 	unsigned *index = &g->index[n];
 
 	if (!wrap_one(m, path, x, &g->wrapped[n], err))
@@ -265,9 +265,10 @@ static bool load_one(struct guest *g, unsigned n, const char *path, enum gm_x_ki
 	src.binding = m->bind ? &g->binding[n] : NULL;
 	if (!vm_load_module(g->vm, &src, m->announce, NULL, NULL, index, err))
 		return false;
-	for (unsigned v = 0; m->bind && m->grant && v < g->vcpus; v++)
-		if (!vm_grant(g->vm, v, *index, g->binding[n].bound, true))
-			return error_set(err, "%s: privileges could not be granted", m->name);
+	/* The VM grants what is bound. */
+	for (unsigned v = 0; m->bind && !m->grant && v < g->vcpus; v++)
+		if (!vm_grant(g->vm, v, *index, g->binding[n].bound, false))
+			return error_set(err, "%s: privileges could not be withheld", m->name);
 	return true;
 }
 

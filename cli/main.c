@@ -11,11 +11,11 @@ static const struct verb {
 	int (*run)(int argc, char **argv);
 	const char *help;
 } verbs[] = {
-	{"run", verb_run, "run a guest, a scenario, or a real driver under a hosted kernel"},
-	{"attack", verb_attack, "run the attack catalogue and compare with what must happen"},
-	{"wrap", verb_wrap, "turn a kernel module into a guarded module and a manifest"},
-	{"inspect", verb_inspect, "show a manifest, a wrapped module or a binding"},
-	{"bind", verb_bind, "sign which privileges this exact module gets"},
+	{ "run", verb_run, "run a guest, a scenario, or a real driver under a hosted kernel" },
+	{ "attack", verb_attack, "run the attack catalogue and compare with what must happen" },
+	{ "wrap", verb_wrap, "turn a kernel module into a guarded module and a manifest" },
+	{ "inspect", verb_inspect, "show a manifest, a wrapped module or a binding" },
+	{ "bind", verb_bind, "sign which privileges this exact module gets" },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

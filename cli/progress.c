@@ -18,7 +18,7 @@ static struct {
 	pthread_cond_t wake;
 	bool on, stop, shown;
 	char what[100];
-} progress = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+} progress = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER };
 
 static void *show(void *arg)
 {
@@ -87,7 +87,7 @@ static void on_signal(int sig)
 
 void interrupt_catch(void)
 {
-	struct sigaction sa = {.sa_handler = on_signal};
+	struct sigaction sa = { .sa_handler = on_signal };
 
 	sigemptyset(&sa.sa_mask);
 	sigaction(SIGINT, &sa, NULL);

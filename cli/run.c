@@ -117,7 +117,7 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 		.console = o->json ? NULL : stdout,
 		.trace = trace_file(o),
 	};
-	struct guest g = {0};
+	struct guest g = { 0 };
 	struct vm_exit e;
 	struct summary s;
 	struct error err;
@@ -170,16 +170,17 @@ static int scenario_json(const struct run_options *o, const struct scenario *sc,
 	json_t *failures = json_array();
 
 	for (unsigned i = 0; i < r->failures && i < SCN_MAX_FAILURES; i++)
-		json_array_append_new(failures, json_pack("{s:i, s:s}", "line", (int)r->failure[i].line,
-							  "text", r->failure[i].text));
+		json_array_append_new(failures,
+				      json_pack("{s:i, s:s}", "line", (int)r->failure[i].line,
+						"text", r->failure[i].text));
 	return print_json(json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:i, s:i, s:o, "
 				    "s:s, s:b}",
 				    "input", o->input, "kind", "scenario", "id", scenario_id(sc),
 				    "title", scenario_title(sc), "x", option_x_name(o->x), "seed",
 				    (json_int_t)o->seed, "expected", r->expected, "got", r->got,
 				    "crossings", (json_int_t)r->crossings, "checks", (int)r->checks,
-				    "failures", (int)r->failures, "failure", failures, "exit", r->exit,
-				    "ok", r->passed));
+				    "failures", (int)r->failures, "failure", failures, "exit",
+				    r->exit, "ok", r->passed));
 }
 
 static int run_scenario(const struct run_options *o)
@@ -246,25 +247,26 @@ static json_t *counts_json(const struct hosted_counts *c)
 static json_t *hosted_json(const struct run_options *o, const struct hosted_result *r)
 {
 	json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:s}", "input", o->input, "kind", "module", "x",
-			      option_x_name(o->x), "seed", (json_int_t)o->seed, "module", r->module);
+			      option_x_name(o->x), "seed", (json_int_t)o->seed, "module",
+			      r->module);
 	const struct {
 		const char *name;
 		uint64_t value;
 	} numbers[] = {
-		{"crossings", r->crossings},
-		{"callbacks", r->callbacks},
-		{"departures", r->departures},
-		{"reads", r->reads},
-		{"writes", r->writes},
-		{"outside_reads", r->outside_reads},
-		{"outside_ones", r->outside_ones},
-		{"outside_writes", r->outside_writes},
-		{"outside_written", r->outside_written},
-		{"status_inside", r->status_inside},
-		{"status_outside", r->status_outside},
-		{"packets_sent", r->packets_sent},
-		{"packets_received", r->packets_received},
-		{"faults", r->faults},
+		{ "crossings", r->crossings },
+		{ "callbacks", r->callbacks },
+		{ "departures", r->departures },
+		{ "reads", r->reads },
+		{ "writes", r->writes },
+		{ "outside_reads", r->outside_reads },
+		{ "outside_ones", r->outside_ones },
+		{ "outside_writes", r->outside_writes },
+		{ "outside_written", r->outside_written },
+		{ "status_inside", r->status_inside },
+		{ "status_outside", r->status_outside },
+		{ "packets_sent", r->packets_sent },
+		{ "packets_received", r->packets_received },
+		{ "faults", r->faults },
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -277,9 +279,9 @@ static json_t *hosted_json(const struct run_options *o, const struct hosted_resu
 	json_object_set_new(j, "imports", counts_json(&r->imports));
 	json_object_set_new(j, "unmodelled", counts_json(&r->unmodelled));
 	json_object_set_new(j, "verdicts", counts_json(&r->verdicts));
-	json_object_set_new(j, "exit", json_pack("{s:s, s:s}", "reason",
-						 exit_reason_name(r->exit.reason), "message",
-						 r->exit.message));
+	json_object_set_new(j, "exit",
+			    json_pack("{s:s, s:s}", "reason", exit_reason_name(r->exit.reason),
+				      "message", r->exit.message));
 	json_object_set_new(j, "ok", json_boolean(r->ok));
 	return j;
 }
@@ -340,10 +342,11 @@ static int run_file(const struct run_options *o)
 		return verb_error("run", &err);
 	if (file.size >= 4 && !memcmp(file.data, "\177ELF", 4)) {
 		if (file.size > 17 && file.data[16] == 1 && !file.data[17]) { /* ET_REL */
-			error_set(&err,
-				  "%s: offset 0x10: a relocatable object is no guest; a driver runs "
-				  "by --module %s",
-				  o->input, o->input);
+			error_set(
+				&err,
+				"%s: offset 0x10: a relocatable object is no guest; a driver runs "
+				"by --module %s",
+				o->input, o->input);
 			status = verb_error("run", &err);
 		} else {
 			status = run_guest(o, &file);
@@ -364,8 +367,8 @@ static int run_file(const struct run_options *o)
 /* A bare name that is no file: a guest or scenario of the corpus. */
 static const char *find_input(const char *name, char path[CORPUS_PATH])
 {
-	static const char *const patterns[] = {"guests/%s.elf", "guests/%s", "scenarios/%s.scn",
-					       "scenarios/%s"};
+	static const char *const patterns[] = { "guests/%s.elf", "guests/%s", "scenarios/%s.scn",
+						"scenarios/%s" };
 	char rel[256];
 
 	if (strchr(name, '/') || !access(name, F_OK))
@@ -381,25 +384,34 @@ static const char *find_input(const char *name, char path[CORPUS_PATH])
 	return name;
 }
 
-enum { OPT_MODULE = 256, OPT_VCPUS, OPT_SEED, OPT_LOG, OPT_JSON, OPT_TRACE, OPT_X, OPT_BUDGET,
-       OPT_ENGINE };
+enum {
+	OPT_MODULE = 256,
+	OPT_VCPUS,
+	OPT_SEED,
+	OPT_LOG,
+	OPT_JSON,
+	OPT_TRACE,
+	OPT_X,
+	OPT_BUDGET,
+	OPT_ENGINE
+};
 
 int verb_run(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"module", required_argument, NULL, OPT_MODULE},
-		{"vcpus", required_argument, NULL, OPT_VCPUS},
-		{"seed", required_argument, NULL, OPT_SEED},
-		{"log", required_argument, NULL, OPT_LOG},
-		{"json", no_argument, NULL, OPT_JSON},
-		{"trace", no_argument, NULL, OPT_TRACE},
-		{"x", required_argument, NULL, OPT_X},
-		{"budget", required_argument, NULL, OPT_BUDGET},
-		{"engine", required_argument, NULL, OPT_ENGINE},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{ "module", required_argument, NULL, OPT_MODULE },
+		{ "vcpus", required_argument, NULL, OPT_VCPUS },
+		{ "seed", required_argument, NULL, OPT_SEED },
+		{ "log", required_argument, NULL, OPT_LOG },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "trace", no_argument, NULL, OPT_TRACE },
+		{ "x", required_argument, NULL, OPT_X },
+		{ "budget", required_argument, NULL, OPT_BUDGET },
+		{ "engine", required_argument, NULL, OPT_ENGINE },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
-	struct run_options o = {.engine = &sim_engine, .seed = 1};
+	struct run_options o = { .engine = &sim_engine, .seed = 1 };
 	char path[CORPUS_PATH];
 	uint64_t n;
 	int c;
@@ -415,25 +427,21 @@ int verb_run(int argc, char **argv)
 			break;
 		case OPT_VCPUS:
 			if (!option_number(optarg, GH_MAX_VCPUS, &n) || !n)
-				return verb_usage("run", "--vcpus %s: 1 to %u", optarg, GH_MAX_VCPUS);
+				return verb_usage("run", "--vcpus %s: 1 to %u", optarg,
+						  GH_MAX_VCPUS);
 			o.vcpus = (unsigned)n;
 			break;
 		case OPT_SEED:
 			if (!option_number(optarg, UINT64_MAX, &o.seed))
 				return verb_usage("run", "--seed %s: not a number", optarg);
 			break;
-		case OPT_LOG:
-			o.log = optarg;
-			break;
-		case OPT_JSON:
-			o.json = true;
-			break;
-		case OPT_TRACE:
-			o.trace = true;
-			break;
+		case OPT_LOG: o.log = optarg; break;
+		case OPT_JSON: o.json = true; break;
+		case OPT_TRACE: o.trace = true; break;
 		case OPT_X:
 			if (!option_x(optarg, &o.x))
-				return verb_usage("run", "--x %s: vmmcall, vmcall, out or nop", optarg);
+				return verb_usage("run", "--x %s: vmmcall, vmcall, out or nop",
+						  optarg);
 			break;
 		case OPT_BUDGET:
 			if (!option_number(optarg, UINT64_MAX, &o.budget) || !o.budget)
@@ -444,13 +452,9 @@ int verb_run(int argc, char **argv)
 			if (!o.engine)
 				return verb_usage("run", "--engine %s: only sim", optarg);
 			break;
-		case 'h':
-			help();
-			return EXIT_EXPECTED;
-		case ':':
-			return verb_usage("run", "%s needs a value", argv[optind - 1]);
-		default:
-			return verb_usage("run", "no option %s", argv[optind - 1]);
+		case 'h': help(); return EXIT_EXPECTED;
+		case ':': return verb_usage("run", "%s needs a value", argv[optind - 1]);
+		default: return verb_usage("run", "no option %s", argv[optind - 1]);
 		}
 	}
 	if (!o.input && optind < argc)

@@ -38,7 +38,8 @@ void summary_print(const struct summary *s, FILE *to)
 			if (!s->count[e][v])
 				continue;
 			if (!any)
-				fprintf(to, "  %-13s", guard_event_string((enum guard_event_name)e));
+				fprintf(to, "  %-13s",
+					guard_event_string((enum guard_event_name)e));
 			any = true;
 			fprintf(to, " %s %" PRIu64, guard_verdict_string((enum guard_verdict)v),
 				s->count[e][v]);

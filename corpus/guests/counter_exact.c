@@ -2,4 +2,4 @@
 /* counter once more under the policy stack=exact: every word between entry and call-out counts. */
 #define MODULE_LINE "module counter stack=exact"
 #define STACK_EXACT 1
-#include "corpus/guests/counter.c"
+#include "corpus/guests/counter_flows.h"

@@ -2,4 +2,4 @@
 /* counter once more under the policy registers=scrub: registers are hidden and restored. */
 #define MODULE_LINE "module counter registers=scrub"
 #define REGISTERS_SCRUB 1
-#include "corpus/guests/counter.c"
+#include "corpus/guests/counter_flows.h"

@@ -28,7 +28,7 @@ static void on_timer(struct trap_frame *f)
 
 int main(void)
 {
-	struct attempt a = {.target = (uint64_t)jump_nowhere};
+	struct attempt a = { .target = (uint64_t)jump_nowhere };
 	struct thread t;
 	long flag = 0;
 	uint64_t *page = alloc_pages(1), *other = (uint64_t *)0xffffea0000000000ull;
@@ -36,7 +36,7 @@ int main(void)
 	report_prefix_push("library");
 	report(boot->vcpus >= 1 && boot->ram_size >= (1 << 20), "the boot page is plausible");
 	report(!attempt(&a) && a.vector == VECTOR_UD, "ud2 is caught as exception 6");
-	a = (struct attempt){.target = (uint64_t)twice, .arg = {21}};
+	a = (struct attempt){ .target = (uint64_t)twice, .arg = { 21 } };
 	report(attempt(&a) && a.result == 42, "a call that does not fault returns 42");
 
 	trap_handler(0x50, on_timer);
@@ -62,7 +62,8 @@ int main(void)
 	*other = 0x5678;
 	report(*page == 0x5678, "and writes go there");
 	unmap_page((uint64_t)other);
-	a = (struct attempt){.target = (uint64_t)memcpy, .arg = {(uint64_t)page, (uint64_t)other, 1}};
+	a = (struct attempt){ .target = (uint64_t)memcpy,
+			      .arg = { (uint64_t)page, (uint64_t)other, 1 } };
 	report(!attempt(&a) && a.vector == VECTOR_PF && a.cr2 == (uint64_t)other,
 	       "after unmapping it, a read faults there");
 	write_cr3(new_cr3());

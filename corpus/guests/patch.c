@@ -12,7 +12,7 @@ GUARDHOUSE("module counter\\n");
 
 static unsigned long secret_at;
 static uint8_t *site; /* alias of the key's 5 bytes in the direct map */
-static uint8_t off[5] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+static uint8_t off[5] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
 static uint8_t on[5];
 
 static bool hidden(void)
@@ -23,20 +23,15 @@ static bool hidden(void)
 /* key_value() is: NOP5; xor %eax,%eax; return; and the jump's target, mov $1,%eax. */
 static bool find_site(void)
 {
-	const uint8_t *gate = (const uint8_t *)CALL(counter_key);
-	const uint8_t *page;
+	uint64_t text = (uint64_t)module_symbol("counter", "text/counter_key");
+	const uint8_t *page = (const uint8_t *)(text & ~(PAGE_BYTES - 1));
+	static const uint8_t one[] = { 0xb8, 1, 0, 0, 0 };
 	int32_t rel;
 
-	if (gate[0] == 0xf3)
-		gate += 4;
-	memcpy(&rel, gate + 4, sizeof(rel));
-	page = (const uint8_t *)((uint64_t)(gate + 8 + rel) & ~(PAGE_BYTES - 1));
 	for (unsigned i = 0; i + 64 < PAGE_BYTES; i += 16) {
 		if (memcmp(page + i, off, 5) || page[i + 5] != 0x31 || page[i + 6] != 0xc0)
 			continue;
 		for (unsigned j = i + 7; j < i + 48; j++) {
-			static const uint8_t one[] = {0xb8, 1, 0, 0, 0};
-
 			if (memcmp(page + j, one, sizeof(one)))
 				continue;
 			rel = (int32_t)(j - i - 5);
@@ -80,8 +75,8 @@ static long callout_half(long n)
 
 int main(void)
 {
-	static const uint8_t evil[5] = {0xe9, 0x10, 0x20, 0x00, 0x00};
-	static const uint8_t breakpoint[5] = {0xcc, 0xcc, 0xcc, 0xcc, 0xcc};
+	static const uint8_t evil[5] = { 0xe9, 0x10, 0x20, 0x00, 0x00 };
+	static const uint8_t breakpoint[5] = { 0xcc, 0xcc, 0xcc, 0xcc, 0xcc };
 	uint8_t kept;
 
 	report_prefix_push("patch");

@@ -112,12 +112,13 @@ int main(void)
 	report(move_frames(m) > 2, "P6: its pages move to other frames");
 	report(module_announce(m, bases) == GUARD_V_OK, "P6: and are announced");
 	report(module_init("counter") == 0, "P6: init_module() runs once per ANNOUNCE");
-	report(call_refused(module_symbol("counter", "init_module"), 0, 0, 0), "I18: and not twice");
+	report(call_refused(module_symbol("counter", "init_module"), 0, 0, 0),
+	       "I18: and not twice");
 	report(CALL(counter_get)() == 0 && hidden(), "P6: entries work, with a fresh total");
 	report(CALL(counter_check)(COUNTER_SECRET) == 1, "P6: and the registered secret");
 
 	hooks.callout = callout_withdraw;
-	a = (struct attempt){.target = (uint64_t)CALL(counter_callout), .arg = {1}};
+	a = (struct attempt){ .target = (uint64_t)CALL(counter_callout), .arg = { 1 } };
 	report(!attempt(&a) && a.vector == VECTOR_GP && withdrawn_meanwhile == GUARD_V_OK,
 	       "V2: WITHDRAW while the module waits: it never comes back");
 	hooks.callout = NULL;
@@ -128,8 +129,8 @@ int main(void)
 	elsewhere(m);
 	memcpy(bases, m->base, sizeof(bases));
 
-	report(module_announce(&(struct gh_boot_module){.id = 42, .segments = m->segments}, bases) ==
-		       GUARD_V_UNKNOWN_MODULE,
+	report(module_announce(&(struct gh_boot_module){ .id = 42, .segments = m->segments },
+			       bases) == GUARD_V_UNKNOWN_MODULE,
 	       "an id that nobody registered is unknown");
 	report(module_withdraw(m) == GUARD_V_OK, "V2: WITHDRAW for the next attempts");
 	bases[0] += PAGE_BYTES;

@@ -84,7 +84,8 @@ int main(void)
 	waited = CALL(counter_wait)(&finished, 10000000);
 	irq_disable();
 	outl(GH_PORT_TIMER, 0);
-	report(waited >= 0, "R18: vCPU 1 came and went while vCPU 0 was inside, and kept its secret");
+	report(waited >= 0,
+	       "R18: vCPU 1 came and went while vCPU 0 was inside, and kept its secret");
 	report(looked == 20, "E11: vCPU 1 read zero all the while");
 	report(CALL(counter_get)() == 20 && hidden(), "R18: its entries counted");
 

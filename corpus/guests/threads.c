@@ -46,7 +46,7 @@ static void work(void *arg)
 
 static void interleaved(void)
 {
-	struct job a = {.n = 10}, b = {.n = 100};
+	struct job a = { .n = 10 }, b = { .n = 100 };
 
 	hooks.callout = callout_sleep;
 	thread_init(&a.thread, "a", work, &a, NULL);
@@ -64,7 +64,7 @@ static void interleaved(void)
 
 static void killed(void)
 {
-	struct job a = {.n = 1000}, b = {.n = 1};
+	struct job a = { .n = 1000 }, b = { .n = 1 };
 
 	hooks.callout = callout_sleep;
 	thread_init(&a.thread, "dies", work, &a, NULL);
@@ -81,7 +81,7 @@ static void killed(void)
 
 static void abandoned(void)
 {
-	struct job j[4], sleeper = {.n = 7};
+	struct job j[4], sleeper = { .n = 7 };
 	uint8_t *stack = alloc_pages(THREAD_STACK_BYTES / PAGE_BYTES);
 	long total = CALL(counter_get)();
 	bool all = true;
@@ -89,7 +89,7 @@ static void abandoned(void)
 	/* One stack, again and again: each new entry finds and buries the one before. */
 	hooks.callout = callout_sleep;
 	for (unsigned i = 0; i < ABANDONED; i++) {
-		j[i % 4] = (struct job){.n = 5};
+		j[i % 4] = (struct job){ .n = 5 };
 		thread_init(&j[i % 4].thread, "abandoned", work, &j[i % 4], stack);
 		thread_switch(&j[i % 4].thread);
 		all &= !j[i % 4].thread.done;

@@ -105,7 +105,7 @@ static void on_ud(struct trap_frame *f)
 static void faults(void)
 {
 	long value = 0x1234;
-	struct attempt a = {.target = (uint64_t)CALL(counter_load), .arg = {UNMAPPED}};
+	struct attempt a = { .target = (uint64_t)CALL(counter_load), .arg = { UNMAPPED } };
 
 	inside = 0;
 	report(CALL(counter_load)(&value) == value, "P10: a load that does not fault");
@@ -150,8 +150,9 @@ static void on_timer_change(struct trap_frame *f)
 
 static bool resume_refused(uint64_t rip, uint64_t rbx, uint64_t flags)
 {
-	struct attempt a = {.target = (uint64_t)CALL(counter_spin), .arg = {20000},
-			    .rflags = 0x200};
+	struct attempt a = { .target = (uint64_t)CALL(counter_spin),
+			     .arg = { 20000 },
+			     .rflags = 0x200 };
 	bool refused;
 
 	change_rip = rip;

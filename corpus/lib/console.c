@@ -40,7 +40,7 @@ static void put_number(struct out *o, uint64_t v, unsigned base, bool negative, 
 /* %d %u %x %p %s %c %%, with l, width and zero padding. */
 int vsnprintf(char *buf, size_t len, const char *fmt, va_list ap)
 {
-	struct out o = {buf, len, 0};
+	struct out o = { buf, len, 0 };
 
 	for (; *fmt; fmt++) {
 		unsigned width = 0;
@@ -86,14 +86,9 @@ int vsnprintf(char *buf, size_t len, const char *fmt, va_list ap)
 				put(&o, *s++);
 			break;
 		}
-		case 'c':
-			put(&o, (char)va_arg(ap, int));
-			break;
-		case '\0':
-			fmt--;
-			break;
-		default:
-			put(&o, *fmt);
+		case 'c': put(&o, (char)va_arg(ap, int)); break;
+		case '\0': fmt--; break;
+		default: put(&o, *fmt);
 		}
 	}
 	if (len)

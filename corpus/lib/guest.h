@@ -234,7 +234,11 @@ extern const struct gh_boot *boot;
 /* End the guest with a message if there is no such module or symbol. */
 const struct gh_boot_module *module_find(const char *name);
 void *module_symbol(const char *module, const char *symbol);
-/* Enter gate of a module's function, with the type of its declaration. */
+/*
+ * Enter gate of a module's function, with the type of its declaration. Other names in the boot
+ * page: "text/f" is the function itself, "leave/g" the gate to import g, "leave/%rax" that of an
+ * inner thunk, "leave-return" and "enter-return" the two return gates.
+ */
 #define ENTRY(module, function) ((__typeof__(function) *)module_symbol(module, #function))
 /* Runs the module's init entry: what init_module() returned. */
 long module_init(const char *name);

@@ -56,9 +56,7 @@ uint64_t guard_call(uint64_t number, uint64_t rbx, uint64_t rcx, uint64_t rdx)
 				 : "b"(rbx), "c"(rcx), "d"(rdx)
 				 : "memory");
 		break;
-	default:
-		printk("no way to call the guard with X of kind %u\n", boot->x_kind);
-		exit(3);
+	default: printk("no way to call the guard with X of kind %u\n", boot->x_kind); exit(3);
 	}
 	return result;
 }

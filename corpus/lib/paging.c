@@ -8,7 +8,8 @@ static uint64_t next_free;
 
 void *alloc_pages(unsigned n)
 {
-	uint64_t pa = next_free ? next_free : (boot->image_end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	uint64_t pa = next_free ? next_free
+				: (boot->image_end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 
 	if (pa + n * PAGE_BYTES > boot->ram_size) {
 		printk("alloc_pages: out of memory\n");

@@ -32,7 +32,7 @@ void trap_init(void)
 	struct {
 		uint16_t limit;
 		uint64_t base;
-	} __attribute__((packed)) idtr = {sizeof(idt) - 1, (uint64_t)idt};
+	} __attribute__((packed)) idtr = { sizeof(idt) - 1, (uint64_t)idt };
 
 	for (unsigned i = 0; i < 256; i++) {
 		uint64_t stub = (uint64_t)trap_stubs + 16 * i;
@@ -94,7 +94,7 @@ bool attempt(struct attempt *a)
 
 bool call_refused(void *fn, uint64_t x, uint64_t y, uint64_t z)
 {
-	struct attempt a = {.target = (uint64_t)fn, .arg = {x, y, z}};
+	struct attempt a = { .target = (uint64_t)fn, .arg = { x, y, z } };
 
 	return !attempt(&a) && a.vector == VECTOR_GP;
 }

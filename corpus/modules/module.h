@@ -48,9 +48,9 @@
 	__asm__ volatile("1: ud2\n"                                                                \
 			 ".pushsection __bug_table, \"aw\"\n"                                      \
 			 "2: .long 1b - .\n" /* bug_addr_disp */                                   \
-			 ".long 0\n"	      /* file_disp */                                      \
-			 ".word %c0\n"	      /* line */                                           \
-			 ".word 1\n"	      /* BUGFLAG_WARNING */                                \
+			 ".long 0\n"	     /* file_disp */                                       \
+			 ".word %c0\n"	     /* line */                                            \
+			 ".word 1\n"	     /* BUGFLAG_WARNING */                                 \
 			 ".popsection\n"                                                           \
 			 :                                                                         \
 			 : "i"(__LINE__))
@@ -87,8 +87,8 @@ out_:                                                                           
 /* ---- what the guest kernel offers (corpus/lib/services.c) ---- */
 
 int printk(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-long kernel_callout(long n);	  /* the kernel does what it likes; default: returns n */
-void kernel_fill(long *out);	  /* writes an out-parameter; default: 42 */
+long kernel_callout(long n); /* the kernel does what it likes; default: returns n */
+void kernel_fill(long *out); /* writes an out-parameter; default: 42 */
 long kernel_sum8(long a, long b, long c, long d, long e, long f, long g, long h);
 
 /* Every module has these two; the loader calls the first, an unload the second. */
