@@ -329,7 +329,6 @@ const struct guard_ops vm_guard_ops = {
 	.verified_patch = op_verified_patch,
 	.verified_read = op_verified_read,
 	.guest_read = op_guest_read,
-	.guest_read = op_guest_read,
 	.private_fill = op_private_fill,
 	.written = op_written,
 	.frame_role = op_frame_role,
