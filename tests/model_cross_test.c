@@ -522,7 +522,7 @@ static void leave_call_bad_word(void **state)
 	expect_ok(w_enter(w, 0, m, FN_F));
 	w_set_word(w, 0, w->cpu[0].gpr[GUARD_RSP] + 8, w_fn(m, FN_F, FN_RET));
 	w->cpu[0].gpr[GUARD_RSP] += 8;
-	expect(w_x(w, 0, w_gate_x(m, GATE_LEAVE)), GUARD_V_BAD_RETURN);
+	expect(w_x(w, 0, w_gate_x(m, GATE_LEAVE)), GUARD_V_STACK_CHANGED);
 	expect_u(w, 0);
 	assert_true(w_honest(w, 0, m, FN_F));
 	w_destroy(w);
