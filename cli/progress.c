@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#define _GNU_SOURCE /* fopencookie() */
 #include "cli/progress.h"
 
 #include <pthread.h>
@@ -70,6 +71,37 @@ void progress_stop(void)
 	if (progress.shown)
 		fprintf(stderr, "\r\033[K");
 	progress.on = false;
+}
+
+static ssize_t write_after_wipe(void *cookie, const char *buf, size_t size)
+{
+	size_t done;
+
+	(void)cookie;
+	pthread_mutex_lock(&progress.lock);
+	if (progress.shown) {
+		fprintf(stderr, "\r\033[K");
+		fflush(stderr);
+		progress.shown = false;
+	}
+	done = fwrite(buf, 1, size, stdout);
+	fflush(stdout);
+	pthread_mutex_unlock(&progress.lock);
+	return (ssize_t)done;
+}
+
+FILE *progress_stdout(void)
+{
+	static const cookie_io_functions_t io = { .write = write_after_wipe };
+	FILE *f;
+
+	if (!isatty(STDERR_FILENO))
+		return stdout;
+	f = fopencookie(NULL, "w", io);
+	if (!f)
+		return stdout;
+	setvbuf(f, NULL, _IOLBF, 0);
+	return f;
 }
 
 static volatile sig_atomic_t interrupted;

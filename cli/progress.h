@@ -4,13 +4,15 @@
 #define CLI_PROGRESS_H
 
 #include <stdbool.h>
-#include <stddef.h>
+#include <stdio.h>
 
 /* After 2 s, and only if stderr is a terminal: a line that is rewritten and wiped at the end. */
 void progress_start(const char *what);
 /* Changes the text; any thread. */
 void progress_set(const char *what);
 void progress_stop(void);
+/* stdout; if a progress line is possible, one that wipes that line first. Close it if not stdout. */
+FILE *progress_stdout(void);
 
 /* SIGINT and SIGTERM stop the VM that runs, so that its verb can say where; twice: at once. */
 void interrupt_catch(void);

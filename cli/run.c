@@ -49,9 +49,18 @@ static void help(void)
 	       "  --engine sim  what runs the guest\n");
 }
 
-static FILE *trace_file(const struct run_options *o)
+/* Where console and trace go: to stdout, but that is JSON's with --json. */
+static FILE *open_out(const struct run_options *o)
 {
-	return !o->trace ? NULL : o->json ? stderr : stdout;
+	return o->json ? stderr : progress_stdout();
+}
+
+static void close_out(FILE *f)
+{
+	if (f == stdout || f == stderr)
+		fflush(f);
+	else
+		fclose(f); /* NOLINT(cert-err33-c): nothing is lost that stdout does not tell */
 }
 
 static int print_json(json_t *j)
@@ -108,14 +117,15 @@ static int guest_json(const struct run_options *o, const struct guest *g, const 
 
 static int run_guest(const struct run_options *o, const struct blob *elf)
 {
+	FILE *to = open_out(o);
 	struct vm_config cfg = {
 		.engine = o->engine,
 		.vcpus = o->vcpus,
 		.seed = o->seed,
 		.budget = o->budget,
 		.x_kind = o->x,
-		.console = o->json ? NULL : stdout,
-		.trace = trace_file(o),
+		.console = o->json ? NULL : to,
+		.trace = o->trace ? to : NULL,
 	};
 	struct guest g = { 0 };
 	struct vm_exit e;
@@ -131,7 +141,7 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 	progress_start("the guest runs (Ctrl-C ends it)");
 	vm_run(g.vm, &e);
 	progress_stop();
-	fflush(stdout);
+	fflush(to);
 	if (o->log && !vm_log_write(g.vm, o->log, &err)) {
 		verb_error("run", &err);
 		goto out;
@@ -159,6 +169,7 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 	}
 out:
 	guest_free(&g);
+	close_out(to);
 	return status;
 }
 
@@ -185,13 +196,14 @@ static int scenario_json(const struct run_options *o, const struct scenario *sc,
 
 static int run_scenario(const struct run_options *o)
 {
+	FILE *to = open_out(o);
 	struct scenario_options so = {
 		.engine = o->engine,
 		.seed = o->seed,
 		.budget = o->budget,
 		.vcpus = o->vcpus,
 		.x = o->x,
-		.trace = trace_file(o),
+		.trace = o->trace ? to : NULL,
 		.log = o->log,
 	};
 	struct scenario *sc = NULL;
@@ -213,6 +225,7 @@ static int run_scenario(const struct run_options *o)
 		goto out;
 	}
 	progress_stop();
+	fflush(to);
 	status = r.passed ? EXIT_EXPECTED : EXIT_VIOLATION;
 	if (o->json) {
 		if (scenario_json(o, sc, &r) != EXIT_EXPECTED)
@@ -230,6 +243,7 @@ static int run_scenario(const struct run_options *o)
 	       r.expected, r.got, r.checks, r.crossings);
 out:
 	scenario_free(sc);
+	close_out(to);
 	return status;
 }
 
@@ -288,6 +302,7 @@ static json_t *hosted_json(const struct run_options *o, const struct hosted_resu
 
 static int run_module(const struct run_options *o)
 {
+	FILE *to = open_out(o);
 	struct hosted_options ho = {
 		.module = o->input,
 		.engine = o->engine,
@@ -295,8 +310,8 @@ static int run_module(const struct run_options *o)
 		.budget = o->budget,
 		.x = o->x,
 		.vcpus = o->vcpus,
-		.console = o->json ? NULL : stdout,
-		.trace = trace_file(o),
+		.console = o->json ? NULL : to,
+		.trace = o->trace ? to : NULL,
 		.log = o->log,
 	};
 	struct hosted_result r;
@@ -308,6 +323,7 @@ static int run_module(const struct run_options *o)
 	progress_start("the driver runs (Ctrl-C ends it)");
 	ran = hosted_run(&ho, &r, &err);
 	progress_stop();
+	fflush(to);
 	if (!ran) {
 		verb_error("run", &err);
 		goto out;
@@ -325,6 +341,7 @@ static int run_module(const struct run_options *o)
 	}
 out:
 	hosted_result_free(&r);
+	close_out(to);
 	return status;
 }
 
