@@ -88,6 +88,12 @@ static bool check_tables(const struct check *c)
 	if (h->names.count && c->data[h->names.offset + h->names.count - 1] != 0)
 		return bad(c, (uint64_t)h->names.offset + h->names.count - 1,
 			   "the names end without NUL");
+	for (uint32_t i = 0; i < h->names.count; i++) {
+		uint8_t ch = c->data[h->names.offset + i];
+
+		if (ch && (ch < 0x20 || ch > 0x7e))
+			return bad(c, h->names.offset + i, "byte 0x%02x in a name", ch);
+	}
 	return check_name(c, h->name, offsetof(struct gm_header, name));
 }
 

@@ -167,6 +167,17 @@ static bool read_sections(struct module *m)
 	return true;
 }
 
+/* Names go into manifests, logs and messages as they are. */
+static bool printable(const char *s)
+{
+	size_t n = 0;
+
+	for (; s[n]; n++)
+		if ((unsigned char)s[n] < 0x20 || (unsigned char)s[n] > 0x7e || n >= 4096)
+			return false;
+	return true;
+}
+
 static bool read_symbols(struct module *m)
 {
 	const struct section *s;
@@ -208,8 +219,8 @@ static bool read_symbols(struct module *m)
 		if (y->sym.st_shndx == SHN_COMMON)
 			return refuse(m, at, "common symbol %s (compile with -fno-common)",
 				      y->name);
-		if (strlen(y->name) > 4096)
-			return refuse(m, at, "symbol %u: a name of more than 4096 characters", i);
+		if (!printable(y->name))
+			return refuse(m, at, "symbol %u: its name is not printable, or too long", i);
 	}
 	return true;
 }

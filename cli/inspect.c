@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * guardhouse inspect: what a file is to the guard, for a person who decides whether to trust it. A
+ * module, wrapped or not, a manifest (binary or JSON), a binding: the first bytes say which.
+ */
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/show.h"
+#include "cli/verbs.h"
+#include "wrap/binding.h"
+#include "wrap/report.h"
+
+#define MAX_INPUT_BYTES (256u << 20)
+
+static void help(void)
+{
+	printf("usage: guardhouse inspect FILE [OPTION]...\n\n"
+	       "FILE is a kernel module, a wrapped module, a manifest (binary or JSON) or a binding.\n"
+	       "For a module: entries with their source, exits by function and count, indirect\n"
+	       "branches, patch sites, sizes; or why it would be refused (exit 2).\n\n"
+	       "      --json           the same as JSON; for a manifest, its whole content\n"
+	       "      --binary FILE    from a manifest in JSON, write the binary one\n"
+	       "      --private SECTION  as for wrap\n");
+}
+
+static const char *str(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+static long long num(const json_t *o, const char *key)
+{
+	return json_integer_value(json_object_get(o, key));
+}
+
+static void print_segments(const json_t *report)
+{
+	const json_t *s, *c;
+	size_t i, k;
+
+	printf("segments\n");
+	json_array_foreach(json_object_get(report, "segments"), i, s)
+	{
+		printf("  0x%06llx %8lld %-12s", num(s, "start"), num(s, "size"), str(s, "kind"));
+		json_array_foreach(json_object_get(s, "sections"), k, c)
+			printf(" %s", str(c, "name"));
+		printf("\n");
+	}
+}
+
+static void print_places(const char *title, const json_t *list)
+{
+	const json_t *p;
+	size_t i;
+
+	printf("%s (%zu)\n", title, json_array_size(list));
+	json_array_foreach(list, i, p)
+	{
+		if (json_is_string(p))
+			printf("  %s\n", json_string_value(p));
+		else
+			printf("  %-8s%s%s%s\n", str(p, "kind"), str(p, "place"),
+			       *str(p, "target") ? " -> " : "", str(p, "target"));
+	}
+}
+
+static void print_module(const json_t *r)
+{
+	const json_t *sizes = json_object_get(r, "sizes"), *t = json_object_get(r, "thunks");
+	const json_t *e;
+	size_t i;
+
+	printf("%s: module %s%s: %lld bytes of code, %lld instructions, %lld gates\n",
+	       str(r, "file"), str(r, "name"),
+	       json_is_true(json_object_get(r, "linux")) ? "" : " (no Linux module)",
+	       num(sizes, "code"), num(sizes, "instructions"), num(sizes, "gates"));
+	print_segments(r);
+	printf("entries (%zu): name, headroom, whose address is taken where\n",
+	       json_array_size(json_object_get(r, "entries")));
+	json_array_foreach(json_object_get(r, "entries"), i, e)
+		printf("  %-40s %5lld  %s%s%s\n", str(e, "name"), num(e, "headroom"),
+		       str(e, "source"), json_is_true(json_object_get(e, "init")) ? " init" : "",
+		       json_is_true(json_object_get(e, "exit")) ? " exit" : "");
+	printf("exits (%zu): import, calls, jumps, uses as data\n",
+	       json_array_size(json_object_get(r, "exits")));
+	json_array_foreach(json_object_get(r, "exits"), i, e)
+		printf("  %-40s %5lld %5lld %5lld\n", str(e, "import"), num(e, "calls"),
+		       num(e, "jumps"), num(e, "data"));
+	printf("thunks: %lld calls, %lld jumps by register, %lld returns, %lld of __fentry__\n",
+	       num(t, "calls"), num(t, "jumps"), num(t, "returns"), num(t, "fentry"));
+	print_places("indirect branches that stay raw", json_object_get(r, "raw_branches"));
+	print_places("sites that are patched at run time", json_object_get(r, "sites"));
+	print_places("fixups", json_object_get(r, "fixups"));
+	print_places("crossing instructions of its own", json_object_get(r, "own_crossings"));
+}
+
+static void print_wrapped(const json_t *r)
+{
+	const json_t *g;
+	size_t i;
+
+	printf("%s: wrapped module\ngates (%zu): offset, kind, X at, target\n", str(r, "file"),
+	       json_array_size(json_object_get(r, "gates")));
+	json_array_foreach(json_object_get(r, "gates"), i, g)
+		printf("  0x%05llx %-15s %lld  %s\n", num(g, "offset"), str(g, "kind"), num(g, "x"),
+		       str(g, "target"));
+}
+
+static void print_manifest(const json_t *r)
+{
+	static const char *const counts[] = {"gates",	     "entries",	    "imports",
+					     "relocations",  "sites",	    "return_sites",
+					     "unwind_rows",  "fixups"};
+	const json_t *p;
+	size_t i;
+
+	printf("%s: manifest of %s\n  sha256 %s\n", str(r, "file"), str(r, "name"),
+	       str(r, "sha256"));
+	print_segments(r);
+	for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+		printf("  %6lld %s\n", num(r, counts[i]), counts[i]);
+	printf("asks for:");
+	json_array_foreach(json_object_get(r, "privileges"), i, p)
+		printf(" %s", json_string_value(p));
+	printf("\n");
+}
+
+static int print(json_t *report, bool as_json, void (*as_text)(const json_t *))
+{
+	char *text = as_json ? json_dumps(report, JSON_INDENT(2)) : NULL;
+
+	if (text)
+		puts(text);
+	else
+		as_text(report);
+	free(text);
+	json_decref(report);
+	return EXIT_EXPECTED;
+}
+
+static int inspect_json(const char *path, const struct blob *in, const char *binary)
+{
+	struct blob manifest;
+	struct error err;
+	json_t *report;
+	bool ok = true;
+
+	if (!manifest_from_json(path, (const char *)in->data, in->size, &manifest, &err))
+		return verb_error("inspect", &err);
+	if (binary)
+		ok = blob_write(binary, manifest.data, manifest.size, &err);
+	report = ok ? report_manifest(path, &manifest, &err) : NULL;
+	blob_free(&manifest);
+	return report ? print(report, false, print_manifest) : verb_error("inspect", &err);
+}
+
+static int inspect_manifest(const char *path, const struct blob *in, bool as_json)
+{
+	struct error err;
+	json_t *report;
+	char *text;
+
+	if (as_json) {
+		if (!manifest_to_json(path, in, &text, &err))
+			return verb_error("inspect", &err);
+		fputs(text, stdout);
+		free(text);
+		return EXIT_EXPECTED;
+	}
+	report = report_manifest(path, in, &err);
+	return report ? print(report, false, print_manifest) : verb_error("inspect", &err);
+}
+
+static bool starts(const struct blob *in, const char *magic)
+{
+	return in->size >= strlen(magic) && memcmp(in->data, magic, strlen(magic)) == 0;
+}
+
+static int inspect(const char *path, const struct blob *in, const struct wrap_options *opt,
+		   bool as_json, const char *binary)
+{
+	struct guard_binding b;
+	struct error err;
+	json_t *report;
+
+	if (starts(in, "GHBIND"))
+		return binding_peek(path, in, &b, &err) ?
+			       show_binding(path, &b, false, NULL, as_json) :
+			       verb_error("inspect", &err);
+	if (starts(in, "GHMANIF"))
+		return inspect_manifest(path, in, as_json);
+	if (starts(in, "{"))
+		return inspect_json(path, in, binary);
+	if (report_is_wrapped(path, in)) {
+		report = report_wrapped(path, in, &err);
+		return report ? print(report, as_json, print_wrapped) :
+				verb_error("inspect", &err);
+	}
+	report = report_module(opt, path, in, &err);
+	return report ? print(report, as_json, print_module) : verb_error("inspect", &err);
+}
+
+int verb_inspect(int argc, char **argv)
+{
+	enum { OPT_JSON = 256, OPT_BINARY, OPT_PRIVATE, OPT_HELP };
+	static const struct option options[] = {
+		{"json", no_argument, NULL, OPT_JSON},
+		{"binary", required_argument, NULL, OPT_BINARY},
+		{"private", required_argument, NULL, OPT_PRIVATE},
+		{"help", no_argument, NULL, OPT_HELP},
+		{NULL, 0, NULL, 0},
+	};
+	const char *private_section, *binary = NULL;
+	struct wrap_options opt = {.private_sections = &private_section};
+	struct error err;
+	struct blob in;
+	bool json = false;
+	int c, rc;
+
+	optind = 0;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case OPT_JSON: json = true; break;
+		case OPT_BINARY: binary = optarg; break;
+		case OPT_PRIVATE:
+			private_section = optarg;
+			opt.private_count = 1;
+			break;
+		case 'h':
+		case OPT_HELP: help(); return EXIT_EXPECTED;
+		default: return verb_usage("inspect", "%s: unknown, or without its argument",
+					   argv[optind - 1]);
+		}
+	}
+	if (optind + 1 != argc)
+		return verb_usage("inspect", "one file was expected");
+	if (!blob_read(&in, argv[optind], MAX_INPUT_BYTES, &err))
+		return verb_error("inspect", &err);
+	rc = inspect(argv[optind], &in, &opt, json, binary);
+	blob_free(&in);
+	return rc;
+}
