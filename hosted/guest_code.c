@@ -12,7 +12,7 @@ __asm__(
 	"	.globl guest_code\n"
 	"guest_code:\n"
 
-	/* RDI = boot page, RSI = vCPU. GS base first: the stack protector lies there. */
+	/* RDI = boot page, RSI = vCPU 0. GS base first: the stack protector lies there. */
 	"	.globl guest_boot\n"
 	"guest_boot:\n"
 	"	movl $0xc0000101, %ecx\n"
@@ -20,6 +20,11 @@ __asm__(
 	"	xorl %eax, %eax\n"
 	"	wrmsr\n"
 	"	lidt guest_idtr(%rip)\n"
+	"	lgdt guest_gdtr(%rip)\n"
+	"	movl $0x18, %eax\n"
+	"	ltr %ax\n"
+	"	movl $9973, %eax\n" /* instructions from tick to tick */
+	"	outl %eax, $0xf9\n"
 	"	outb %al, $0xf8\n"
 	"	.globl guest_booted\n"
 	"guest_booted:\n"
@@ -61,17 +66,6 @@ __asm__(
 	"	ret\n"
 
 	"	.balign 16\n"
-	"	.globl guest_iret\n"
-	"guest_iret:\n"
-	"	iretq\n"
-
-	"	.balign 16\n"
-	"	.globl guest_pivot\n"
-	"guest_pivot:\n"
-	"	movq %rdi, %rsp\n"
-	"	jmp *%rax\n"
-
-	"	.balign 16\n"
 	"	.globl guest_call_x\n"
 	"guest_call_x:\n"
 	"	pushq %rbx\n"
@@ -89,6 +83,11 @@ __asm__(
 	"	.balign 16\n"
 	"	.globl guest_idtr\n"
 	"guest_idtr:\n"
+	"	.word 0\n"
+	"	.quad 0\n"
+	"	.balign 16\n"
+	"	.globl guest_gdtr\n"
+	"guest_gdtr:\n"
 	"	.word 0\n"
 	"	.quad 0\n"
 	"	.balign 16\n"

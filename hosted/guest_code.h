@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 extern const uint8_t guest_code[], guest_code_end[];
-/* Patched by the image builder: operand of LIDT. */
-extern const uint8_t guest_idtr[];
-/* Entry of every vCPU; behind it, where its host service returns to. */
+/* Patched by the image builder: operands of LIDT and LGDT. */
+extern const uint8_t guest_idtr[], guest_gdtr[];
+/* Entry of vCPU 0; behind it, where its host service returns to. */
 extern const uint8_t guest_boot[], guest_booted[];
 /* Return address of every call that the hosted kernel makes; behind its host service. */
 extern const uint8_t guest_return[], guest_returned[];
@@ -23,11 +23,7 @@ extern const uint8_t guest_poke[];
 extern const uint8_t guest_poke_pte[];
 /* Copies %rdx bytes from %rsi to %rdi; ret */
 extern const uint8_t guest_copy[];
-/* Pops RIP, CS, RFLAGS, RSP, SS: goes anywhere with any flags. */
-extern const uint8_t guest_iret[];
-/* mov %rdi,%rsp; jmp *%rax: returns on another stack. */
-extern const uint8_t guest_pivot[];
-/* vmmcall-sized hypercall: RAX number; X of the guest's kind is patched in; ret */
+/* A numbered call, as a C function (number, rbx, rcx, rdx) -> rax; the X is patched in. */
 extern const uint8_t guest_call_x[], guest_call_x_site[];
 
 /* PER_CPU_BASE + (vCPU << 32): GS base. Data imports lie at their address plus this, per vCPU. */

@@ -16,6 +16,16 @@
 #define PAGE 4096u
 #define VECTORS 256u
 #define FIRST_FILE_OFFSET 0x1000u
+
+/* The data segment: IDT; GDT and TSS; the stack of faults that may find no other; the imports. */
+#define DATA_GDT 0x1000u
+#define DATA_TSS 0x1100u
+#define DATA_IST_TOP 0x3000u
+#define DATA_FILE_BYTES 0x2000u
+#define DATA_IMPORTS 0x3000u
+#define TSS_BYTES 104u
+#define TSS_IST1 36u
+#define GDT_BYTES 40u /* null, code 8, data 0x10, TSS 0x18 (two places) */
 #define NAME_MAX_BYTES 64u
 
 enum { SEC_NULL, SEC_TEXT, SEC_DATA, SEC_SYMTAB, SEC_STRTAB, SEC_SHSTRTAB, SECTIONS };
@@ -41,7 +51,7 @@ struct plan {
 
 static void plan_file(struct plan *p, struct image_import *imports, size_t n)
 {
-	uint64_t stubs = 0, data = PAGE;
+	uint64_t stubs = 0, data = DATA_IMPORTS;
 
 	for (size_t i = 0; i < n; i++)
 		if (!imports[i].data)
@@ -57,7 +67,7 @@ static void plan_file(struct plan *p, struct image_import *imports, size_t n)
 	p->data_bytes = data;
 	p->data_offset = FIRST_FILE_OFFSET + p->text_bytes;
 	p->symbols = 1 + VECTORS + 2 + n;
-	p->symtab_offset = p->data_offset + PAGE; /* in the file, data is the IDT only */
+	p->symtab_offset = p->data_offset + DATA_FILE_BYTES;
 	p->strtab_offset = p->symtab_offset + p->symbols * sizeof(Elf64_Sym);
 	p->strtab_bytes = p->symbols * NAME_MAX_BYTES;
 	p->shstrtab_offset = p->strtab_offset + p->strtab_bytes;
@@ -76,6 +86,15 @@ static void put_stub(uint8_t *at, bool vector)
 		memcpy(at, call, sizeof(call));
 }
 
+/* The operand of LIDT or LGDT. */
+static void put_table(uint8_t *at, uint64_t base, uint16_t bytes)
+{
+	uint16_t limit = bytes - 1;
+
+	memcpy(at, &limit, 2);
+	memcpy(at + 2, &base, 8);
+}
+
 static void put_text(uint8_t *text, const struct image_import *imports, size_t n, uint64_t idt,
 		     enum gm_x_kind x)
 {
@@ -85,13 +104,11 @@ static void put_text(uint8_t *text, const struct image_import *imports, size_t n
 		[GM_X_OUT] = { 0xe6, GH_PORT_CROSS, 0x90 },
 		[GM_X_NOP] = { 0x0f, 0x1f, 0x00 },
 	};
-	uint16_t limit = VECTORS * 16 - 1;
-	uint8_t *idtr = text + (guest_idtr - guest_code);
 
 	memset(text, 0xcc, IMAGE_IMPORTS - IMAGE_BASE);
 	memcpy(text, guest_code, (size_t)(guest_code_end - guest_code));
-	memcpy(idtr, &limit, 2);
-	memcpy(idtr + 2, &idt, 8);
+	put_table(text + (guest_idtr - guest_code), idt, VECTORS * 16);
+	put_table(text + (guest_gdtr - guest_code), idt + DATA_GDT, GDT_BYTES);
 	memcpy(text + (guest_call_x_site - guest_code), xs[x], GM_X_BYTES);
 	for (unsigned v = 0; v < VECTORS; v++)
 		put_stub(text + (IMAGE_VECTORS - IMAGE_BASE) + v * IMAGE_STUB_BYTES, true);
@@ -100,7 +117,30 @@ static void put_text(uint8_t *text, const struct image_import *imports, size_t n
 			put_stub(text + (imports[i].gva - IMAGE_BASE), false);
 }
 
-/* Interrupt gates, selector 8, present, DPL 0, the present stack. */
+/* Faults whose cause may be the stack itself: #DF, #SS, #GP, #PF. */
+static bool needs_stack(unsigned vector)
+{
+	return vector == 8 || (vector >= 12 && vector <= 14);
+}
+
+static void put_tss(uint8_t *data, uint64_t gva)
+{
+	static const uint64_t code = 0x00af9b000000ffffull, flat = 0x00cf93000000ffffull;
+	uint64_t tss = gva + DATA_TSS, ist = gva + DATA_IST_TOP, descriptor;
+	uint16_t iomap = TSS_BYTES;
+
+	descriptor = (TSS_BYTES - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 |
+		     (tss >> 24 & 0xff) << 56;
+	memcpy(data + DATA_GDT + 8, &code, 8);
+	memcpy(data + DATA_GDT + 16, &flat, 8);
+	memcpy(data + DATA_GDT + 24, &descriptor, 8);
+	tss >>= 32;
+	memcpy(data + DATA_GDT + 32, &tss, 8);
+	memcpy(data + DATA_TSS + TSS_IST1, &ist, 8);
+	memcpy(data + DATA_TSS + TSS_BYTES - 2, &iomap, 2);
+}
+
+/* Interrupt gates, selector 8, present, DPL 0. */
 static void put_idt(uint8_t *idt)
 {
 	uint64_t handler, gate[2];
@@ -108,7 +148,8 @@ static void put_idt(uint8_t *idt)
 	for (unsigned v = 0; v < VECTORS; v++) {
 		handler = IMAGE_VECTORS + v * IMAGE_STUB_BYTES;
 		gate[0] = (handler & 0xffff) | 8ull << 16 | 0x8e00ull << 32 |
-			  (handler >> 16 & 0xffff) << 48;
+			  (handler >> 16 & 0xffff) << 48 |
+			  (needs_stack(v) ? 1ull << 32 : 0);
 		gate[1] = handler >> 32;
 		memcpy(idt + v * 16, gate, 16);
 	}
@@ -167,14 +208,14 @@ static void put_headers(uint8_t *file, const struct plan *p)
 	Elf64_Phdr ph[2] = {
 		{ PT_LOAD, PF_R | PF_X, FIRST_FILE_OFFSET, IMAGE_BASE, IMAGE_BASE - GH_KERNEL_BASE,
 		  p->text_bytes, p->text_bytes, PAGE },
-		{ PT_LOAD, PF_R | PF_W, p->data_offset, p->data, p->data - GH_KERNEL_BASE, PAGE,
-		  p->data_bytes, PAGE },
+		{ PT_LOAD, PF_R | PF_W, p->data_offset, p->data, p->data - GH_KERNEL_BASE,
+		  DATA_FILE_BYTES, p->data_bytes, PAGE },
 	};
 	Elf64_Shdr sh[SECTIONS] = {
 		[SEC_TEXT] = { 1, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, IMAGE_BASE,
 			       FIRST_FILE_OFFSET, p->text_bytes, 0, 0, PAGE, 0 },
-		[SEC_DATA] = { 7, SHT_PROGBITS, SHF_ALLOC | SHF_WRITE, p->data, p->data_offset, PAGE,
-			       0, 0, PAGE, 0 },
+		[SEC_DATA] = { 7, SHT_PROGBITS, SHF_ALLOC | SHF_WRITE, p->data, p->data_offset,
+			       DATA_FILE_BYTES, 0, 0, PAGE, 0 },
 		[SEC_SYMTAB] = { 13, SHT_SYMTAB, 0, 0, p->symtab_offset,
 				 p->symbols * sizeof(Elf64_Sym), SEC_STRTAB, 1, 8,
 				 sizeof(Elf64_Sym) },
@@ -209,6 +250,7 @@ bool image_build(struct image *img, struct image_import *imports, size_t n, enum
 	put_headers(file, &p);
 	put_text(file + FIRST_FILE_OFFSET, imports, n, p.data, x);
 	put_idt(file + p.data_offset);
+	put_tss(file + p.data_offset, p.data);
 	put_symbols(file, &p, imports, n);
 	img->elf.data = file;
 	img->elf.size = p.total;

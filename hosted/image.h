@@ -29,7 +29,7 @@ struct image_import {
 
 struct image {
 	struct blob elf;
-	uint64_t data;	     /* GVA of the data segment: the IDT, then the data imports */
+	uint64_t data;	     /* GVA of the data segment: the IDT first, the data imports last */
 	uint64_t data_bytes; /* whole pages */
 };
 

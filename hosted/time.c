@@ -47,14 +47,14 @@ static bool dma_read(void *ctx, uint64_t gpa, void *buf, uint32_t len)
 {
 	struct hosted *h = ctx;
 
-	return vm_read_u(h->vm, h->vcpu, GH_DIRECT_MAP + gpa, buf, len);
+	return vm_dma_read(h->vm, gpa, buf, len);
 }
 
 static bool dma_write(void *ctx, uint64_t gpa, const void *buf, uint32_t len)
 {
 	struct hosted *h = ctx;
 
-	return vm_write_u(h->vm, h->vcpu, GH_DIRECT_MAP + gpa, buf, len);
+	return vm_dma_write(h->vm, gpa, buf, len);
 }
 
 static void one_interrupt(struct hosted *h)

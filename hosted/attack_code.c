@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Attacks on the code itself: its mapping, its announcement, its bytes. */
+#include <string.h>
+
+#include "hosted/attack.h"
+#include "hosted/guest_code.h"
+
+#define PAGE 4096u
+#define ANNOUNCE_ROUNDS 100000
+
+static void enter(struct attack *a)
+{
+	struct guard_cpu cpu;
+
+	attack_begin(a);
+	attack_cpu(a, a->stats, &cpu);
+	attack_go(a, &cpu);
+}
+
+/* The page at gva comes from the attacker's frame, with the very same bytes in it. */
+static void remapped(struct attack *a, const char *what, uint64_t gva)
+{
+	uint64_t pte, mine;
+
+	if (!gva)
+		return;
+	attack_pte(a, gva, &pte);
+	attack_pte(a, a->scratch, &mine);
+	hosted_call(a->h, image_code(guest_copy), a->scratch,
+		    GH_DIRECT_MAP + (pte & PTE_ADDRESS), PAGE, 0);
+	attack_set_pte(a, gva, (pte & ~PTE_ADDRESS) | (a->scratch - GH_DIRECT_MAP));
+	enter(a);
+	attack_expect(a, what, GUARD_ENTER_CALL, GUARD_V_BAD_MAPPING);
+	attack_set_pte(a, gva, pte);
+}
+
+static void swapped(struct attack *a, uint64_t text)
+{
+	uint64_t first, second;
+
+	attack_pte(a, text, &first);
+	attack_pte(a, text + PAGE, &second);
+	attack_set_pte(a, text, second);
+	attack_set_pte(a, text + PAGE, first);
+	enter(a);
+	attack_expect(a, "two text pages swapped", GUARD_ENTER_CALL, GUARD_V_BAD_MAPPING);
+	attack_set_pte(a, text, first);
+	attack_set_pte(a, text + PAGE, second);
+}
+
+static void e7(struct attack *a)
+{
+	uint64_t bytes, text;
+
+	remapped(a, "the function's page", attack_body(a, a->stats) & ~(PAGE - 1ull));
+	remapped(a, "the gate's page", a->stats & ~(PAGE - 1ull));
+	remapped(a, "a page of constants", attack_segment(a, GM_SEG_RODATA, &bytes));
+	remapped(a, "a page of private memory", attack_segment(a, GM_SEG_PRIVATE, &bytes));
+	text = attack_segment(a, GM_SEG_TEXT, &bytes);
+	if (bytes > PAGE)
+		swapped(a, text);
+}
+
+/* ---- announcements ---- */
+
+static const struct gm_header *manifest(const struct attack *a)
+{
+	return (const void *)a->h->wrapped.manifest.data;
+}
+
+static uint64_t module_id(struct attack *a)
+{
+	uint8_t digest[32];
+	uint64_t id;
+
+	manifest_digest(&a->h->wrapped.manifest, digest);
+	memcpy(&id, digest, sizeof(id));
+	return id;
+}
+
+/* ANNOUNCE with this table, as guest code issues it, until it is done. */
+static uint64_t announce(struct attack *a, const uint64_t *base, size_t n)
+{
+	uint64_t result = GUARD_V_AGAIN;
+
+	hosted_write(a->h, a->scratch, base, n * sizeof(*base));
+	for (int i = 0; i < ANNOUNCE_ROUNDS && result == GUARD_V_AGAIN; i++)
+		result = hosted_call(a->h, image_code(guest_call_x), GUARD_CALL_ANNOUNCE,
+				     module_id(a), a->scratch, n);
+	return result;
+}
+
+static void announced(struct attack *a, const char *what, const uint64_t *base, size_t n)
+{
+	uint64_t result;
+	bool refused;
+
+	attack_begin(a);
+	result = announce(a, base, n);
+	refused = result == GUARD_V_BAD_MAPPING || result == GUARD_V_BAD_TEXT ||
+		  result == GUARD_V_OVERLAP;
+	attack_got(a, result < GUARD_NVERDICTS ? guard_verdict_string((enum guard_verdict)result) :
+						 "no verdict");
+	a->raised |= attack_raised(a);
+	attack_result(a, what, refused && !attack_raised(a));
+	/* Nothing may be entered by it either, whatever is announced now. */
+	enter(a);
+	if (attack_raised(a) && !attack_logged(a, GUARD_LEAVE_RETURN, GUARD_V_OK))
+		a->raised = true;
+}
+
+static void i1(struct attack *a)
+{
+	const struct gm_segment *s = (const void *)(a->h->wrapped.manifest.data +
+						    manifest(a)->segments.offset);
+	size_t n = manifest(a)->segments.count, text = n, rodata = n;
+	uint64_t honest[GM_MAX_SEGMENTS], base[GM_MAX_SEGMENTS], copy;
+
+	for (size_t i = 0; i < n; i++) {
+		honest[i] = vm_module_base(a->h->vm, a->h->module, (unsigned)i);
+		if (s[i].kind == GM_SEG_TEXT && text == n)
+			text = i;
+		if (s[i].kind == GM_SEG_RODATA && rodata == n)
+			rodata = i;
+	}
+	copy = text < n ? hosted_alloc_pages(a->h, s[text].size) : 0;
+	if (!copy) {
+		attack_result(a, "no memory for the attacker's code", false);
+		return;
+	}
+	memcpy(base, honest, sizeof(base));
+	base[text] = copy;
+	hosted_fill(a->h, copy, 0x90, s[text].size);
+	announced(a, "the attacker's code under the driver's id", base, n);
+
+	/* Only the first page is the driver's. */
+	hosted_call(a->h, image_code(guest_copy), copy, honest[text], PAGE, 0);
+	announced(a, "code of which one page matches", base, n);
+
+	memcpy(base, honest, sizeof(base));
+	base[text] = honest[text] + PAGE;
+	announced(a, "text one page further", base, n);
+	if (rodata < n) {
+		memcpy(base, honest, sizeof(base));
+		base[rodata] = honest[text];
+		announced(a, "constants where the text is", base, n);
+	}
+	memcpy(base, honest, sizeof(base));
+	base[text] = HOSTED_NIC_GVA;
+	announced(a, "text in the registers", base, n);
+	base[text] = 0xffffb00000000000ull;
+	announced(a, "text where nothing is mapped", base, n);
+
+	/* The loader says it right again; the init segment has been used before. */
+	attack_begin(a);
+	attack_result(a, "the true announcement was accepted", announce(a, honest, n) == GUARD_V_OK);
+}
+
+/* ---- bytes ---- */
+
+/* A store over the function's first bytes: the next entry runs the verified copy, or nothing. */
+static void altered(struct attack *a, const char *what, uint64_t gva, uint64_t frame)
+{
+	uint64_t was = hosted_get(a->h, frame, 8), reads = a->h->nic.reads;
+	bool ran;
+
+	attack_store(a, gva, 0xccccccccccccccccull);
+	attack_result(a, what, hosted_get(a->h, frame, 8) == 0xccccccccccccccccull);
+	attack_begin(a);
+	ran = attack_call(a, NULL);
+	attack_result(a, "the registered code ran, and was said to be changed",
+		      ran && a->h->nic.reads > reads &&
+			      attack_logged(a, GUARD_VERIFY, GUARD_V_BAD_TEXT));
+	if (attack_logged(a, GUARD_VERIFY, GUARD_V_BAD_TEXT))
+		attack_got(a, "bad-text");
+	attack_store(a, gva, was);
+}
+
+static void i7(struct attack *a)
+{
+	uint64_t body = attack_body(a, a->stats), bytes, pte, frame;
+	uint64_t rodata = attack_segment(a, GM_SEG_RODATA, &bytes);
+
+	attack_pte(a, body, &pte);
+	frame = GH_DIRECT_MAP + (pte & PTE_ADDRESS) + (body & (PAGE - 1));
+	altered(a, "text written through an alias", frame, frame);
+	attack_set_pte(a, body, pte | PTE_WRITE);
+	altered(a, "text written at its own address", body, frame);
+	attack_set_pte(a, body, pte);
+	if (!rodata)
+		return;
+	attack_pte(a, rodata, &pte);
+	frame = GH_DIRECT_MAP + (pte & PTE_ADDRESS);
+	altered(a, "constants written through an alias", frame, frame);
+}
+
+const struct attack_case hosted_code_attacks[] = {
+	{ "E7", "pages of the driver remapped or swapped", "bad-mapping", e7 },
+	{ "I1", "false announcements under the driver's id", "bad-mapping, bad-text, overlap", i1 },
+	{ "I7", "text and constants altered after the announcement", "bad-text, verified copy runs", i7 },
+	{ NULL, NULL, NULL, NULL },
+};
