@@ -90,7 +90,7 @@ static bool device_ok(const struct guard *g, const struct module *m,
 	if (r->length == 0 || PAGE_OFFSET(r->base | r->length) != 0 ||
 	    r->base + r->length - 1 < r->base)
 		return false;
-	for (unsigned i = 0; i < GUARD_MAX_MODULES; i++) {
+	for (unsigned i = 0; i < g->modules; i++) {
 		const struct module *o = &g->module[i];
 
 		if (o->state == MODULE_NONE)
@@ -197,6 +197,8 @@ static enum guard_verdict do_register(struct ctx *c, const void *manifest, size_
 		return GUARD_V_NOT_BOUND;
 	}
 	m->state = MODULE_REGISTERED;
+	if (g->modules <= m->index)
+		g->modules = m->index + 1;
 	*out = m;
 	return GUARD_V_OK;
 }

@@ -186,7 +186,7 @@ static bool addresses_meet(const struct module *m, unsigned i, const struct modu
 
 static bool overlaps_any(const struct guard *g, const struct module *m)
 {
-	for (unsigned n = 0; n < GUARD_MAX_MODULES; n++) {
+	for (unsigned n = 0; n < g->modules; n++) {
 		const struct module *o = &g->module[n];
 
 		if (o != m && o->state != MODULE_ANNOUNCED)
@@ -266,7 +266,7 @@ static enum guard_verdict commit(struct ctx *c, struct module *m)
 	enum guard_verdict v = GUARD_V_OK;
 
 	/* other modules' init memory may be what now holds this one */
-	for (unsigned n = 0; n < GUARD_MAX_MODULES; n++)
+	for (unsigned n = 0; n < c->g->modules; n++)
 		init_drop_if_moved(c, &c->g->module[n]);
 	if (overlaps_any(c->g, m))
 		return GUARD_V_OVERLAP;
@@ -322,7 +322,7 @@ enum guard_verdict announce(struct ctx *c, uint64_t id, uint64_t table, uint64_t
 
 	if (!m)
 		return GUARD_V_UNKNOWN_MODULE;
-	for (unsigned n = 0; n < GUARD_MAX_MODULES; n++)
+	for (unsigned n = 0; n < c->g->modules; n++)
 		init_drop_if_moved(c, &c->g->module[n]);
 	if (m->state == MODULE_ANNOUNCING) {
 		if (table != m->job.table || count != m->job.count)

@@ -8,7 +8,7 @@
 /* The suspension in a call-out whose slot this is. */
 struct chain *chain_callout(const struct module *m, uint64_t slot)
 {
-	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
+	for (uint32_t i = 0; m->callouts && i < m->binding.policy.chains; i++)
 		if (m->chains[i].state == CHAIN_CALLOUT && m->chains[i].slot == slot)
 			return &m->chains[i];
 	return NULL;
@@ -35,7 +35,7 @@ static bool continues(const struct module *m, const struct chain *ch, uint64_t r
 struct chain *chain_departed(const struct module *m, uint64_t rip, uint64_t rsp, uint32_t *differ)
 {
 	*differ = 0;
-	for (uint32_t i = 0; i < m->binding.policy.chains; i++) {
+	for (uint32_t i = 0; m->departures && i < m->binding.policy.chains; i++) {
 		struct chain *ch = &m->chains[i];
 
 		if (ch->state == CHAIN_DEPARTED && ch->slot == rsp &&
@@ -114,15 +114,15 @@ static bool suspended_at(const struct chain *ch, uint64_t gpa)
 /* A chain whose stack is being used again by a new entry at slot_gpa has been abandoned. */
 void chain_kill_entered(struct module *m, const struct chain *self, uint64_t slot_gpa)
 {
-	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
+	for (uint32_t i = 0; m->callouts + m->departures && i < m->binding.policy.chains; i++)
 		if (&m->chains[i] != self && suspended_at(&m->chains[i], slot_gpa))
 			chain_end(m, &m->chains[i]);
 }
 
 /* Keeps keys unique: what overlaps the extent of the chain that suspends now dies. */
-void chain_kill_overlapping(struct module *m, const struct chain *self)
+static void kill_overlapping(struct module *m, const struct chain *self)
 {
-	for (uint32_t i = 0; i < m->binding.policy.chains; i++) {
+	for (uint32_t i = 0; m->callouts + m->departures > 1 && i < m->binding.policy.chains; i++) {
 		struct chain *ch = &m->chains[i];
 
 		if (ch != self && (ch->state == CHAIN_CALLOUT || ch->state == CHAIN_DEPARTED) &&
@@ -158,6 +158,15 @@ struct chain *chain_room(struct ctx *c, const struct module *m, uint64_t slot_gp
 	return NULL;
 }
 
+static void set_state(struct module *m, struct chain *ch, enum chain_state state)
+{
+	m->callouts -= ch->state == CHAIN_CALLOUT;
+	m->departures -= ch->state == CHAIN_DEPARTED;
+	ch->state = state;
+	m->callouts += ch->state == CHAIN_CALLOUT;
+	m->departures += ch->state == CHAIN_DEPARTED;
+}
+
 /* Ends a chain in any state. The caller has lowered the vCPU of a running one. */
 void chain_end(struct module *m, struct chain *ch)
 {
@@ -165,13 +174,19 @@ void chain_end(struct module *m, struct chain *ch)
 		return;
 	if (ch->act[0].init)
 		m->init_done = true;
-	ch->state = CHAIN_FREE;
+	set_state(m, ch, CHAIN_FREE);
 	ch->nwords = 0;
+}
+
+void chain_suspend(struct module *m, struct chain *ch, enum chain_state state)
+{
+	set_state(m, ch, state);
+	kill_overlapping(m, ch);
 }
 
 void chain_run(struct ctx *c, struct module *m, struct chain *ch)
 {
-	ch->state = CHAIN_RUNNING;
+	set_state(m, ch, CHAIN_RUNNING);
 	ch->vcpu = c->vcpu;
 	c->v->chain = ch;
 	c->v->module = m;

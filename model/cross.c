@@ -199,7 +199,7 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 	uint64_t slot = cpu->gpr[GUARD_RSP], word = 0;
 	struct chain *ch = c->v->chain;
 	const struct activation *tip;
-	bool child_ended = false;
+	bool child_ended = false, deep;
 	struct place from;
 	enum guard_verdict v;
 	struct range r;
@@ -208,7 +208,9 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 		return GUARD_V_NOT_PRIVILEGED;
 	tip = &ch->act[ch->depth - 1];
 	c->act = tip->serial;
-	if (!map_slot(c, &r, slot, slot + 8))
+	deep = slot >= ch->hi ||
+	       PAGE_OF(ch->hi - 1) - PAGE_OF(slot) >= GUARD_EXTENT_PAGES * PAGE;
+	if (!map_slot(c, &r, slot, deep ? slot + 8 : ch->hi))
 		return chain_drop_running(c, GUARD_V_BAD_STACK);
 	if (slot == tip->slot && ch->depth == 1) {
 		/* a tail call that ends the entry: one crossing, no return */
@@ -229,11 +231,8 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 		return chain_drop_running(c, GUARD_V_BAD_RETURN);
 	if (slot >= tip->slot)
 		return chain_drop_running(c, GUARD_V_STACK_CHANGED);
-	if (PAGE_OF(ch->hi - 1) - PAGE_OF(slot + 8) >= GUARD_EXTENT_PAGES * PAGE ||
-	    !range_map(c, &r, slot, ch->hi))
+	if (deep)
 		return chain_drop_running(c, GUARD_V_STACK_TOO_DEEP);
-	if (!range_stack_page(&r.map[0]))
-		return chain_drop_running(c, GUARD_V_BAD_STACK);
 	r.lo = slot + 8;
 	from = (struct place){.rip = word, .rsp = slot + 8, .rbp = cpu->gpr[GUARD_RBP],
 			      .returned = true};
@@ -249,7 +248,6 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 		return v;
 	}
 
-	ch->state = CHAIN_CALLOUT;
 	ch->slot = slot;
 	ch->rip = word;
 	ch->raw = raw;
@@ -257,7 +255,7 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 	ch->rflags = cpu->rflags;
 	memcpy(ch->gpr, cpu->gpr, sizeof(ch->gpr));
 	chain_extent(ch, &r, slot + 8, ch->hi);
-	chain_kill_overlapping(m, ch);
+	chain_suspend(m, ch, CHAIN_CALLOUT);
 	note(c, tip->serial, raw ? 0 : slot, word, m->enter_return);
 	if (m->binding.policy.registers == GUARD_REGS_SCRUB)
 		scrub_call(cpu, ch, keep);

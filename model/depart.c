@@ -131,14 +131,13 @@ enum guard_verdict depart(struct ctx *c)
 		return guard_log(c, GUARD_DEPART, m, from, rip, v);
 	}
 
-	ch->state = CHAIN_DEPARTED;
 	ch->slot = s.at.rsp;
 	ch->rip = s.at.rip;
 	ch->exception = c->cause == GUARD_CAUSE_EXCEPTION;
 	ch->verify = ALL_GPRS & ~GPR_BIT(GUARD_RSP);
 	ch->rflags = cpu->rflags;
 	memcpy(ch->gpr, cpu->gpr, sizeof(ch->gpr));
-	chain_kill_overlapping(m, ch);
+	chain_suspend(m, ch, CHAIN_DEPARTED);
 	if (m->binding.policy.registers == GUARD_REGS_SCRUB)
 		for (unsigned i = 0; i < GUARD_GPRS; i++)
 			if (ch->verify & GPR_BIT(i))

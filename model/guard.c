@@ -62,7 +62,7 @@ static struct module *gates_at(struct guard *g, uint64_t rip)
 {
 	struct module *remembered = NULL;
 
-	for (unsigned i = 0; i < GUARD_MAX_MODULES; i++) {
+	for (unsigned i = 0; i < g->modules; i++) {
 		struct module *m = &g->module[i];
 		unsigned s = m->gates_segment;
 
@@ -80,7 +80,7 @@ static struct module *text_at(struct guard *g, uint64_t rip)
 {
 	uint32_t moff;
 
-	for (unsigned i = 0; i < GUARD_MAX_MODULES; i++)
+	for (unsigned i = 0; i < g->modules; i++)
 		if (g->module[i].state == MODULE_ANNOUNCED &&
 		    module_executes(&g->module[i], rip, &moff))
 			return &g->module[i];
@@ -194,7 +194,7 @@ static void judge_fetch(struct ctx *c)
 		return;
 	}
 	m = text_at(c->g, c->d->cpu.rip);
-	for (unsigned i = 0; i < GUARD_MAX_MODULES; i++)
+	for (unsigned i = 0; i < c->g->modules; i++)
 		dropped |= init_drop_if_moved(c, &c->g->module[i]);
 	if (dropped) {
 		c->d->foreign = true; /* its frames are the guest's again: fetch once more */
@@ -210,7 +210,7 @@ static void judge_fetch(struct ctx *c)
 /* Whose resource was touched: a bound device's, or a hidden page's. */
 static struct module *owner_of(struct guard *g, uint64_t gpa)
 {
-	for (unsigned i = 0; i < GUARD_MAX_MODULES; i++) {
+	for (unsigned i = 0; i < g->modules; i++) {
 		struct module *m = &g->module[i];
 
 		if (m->state == MODULE_NONE)

@@ -154,7 +154,9 @@ struct module {
 	struct announce_job job;
 	uint32_t serial;
 	uint64_t touches;
-	uint32_t running; /* bit v: vCPU v */
+	uint32_t running;   /* bit v: vCPU v */
+	uint32_t callouts;  /* chains in this state: most searches end before they start */
+	uint32_t departures;
 
 	/* in the caller's work memory */
 	uint64_t *frame;      /* [pages] guest frame under each page */
@@ -176,6 +178,7 @@ struct guard {
 	const struct guard_ops *ops;
 	void *vmm;
 	unsigned vcpus;
+	unsigned modules; /* module[] beyond these is unused */
 	struct vcpu vcpu[GUARD_MAX_VCPUS];
 	struct module module[GUARD_MAX_MODULES];
 	uint8_t scratch[4096]; /* text that is being compared */
@@ -248,8 +251,8 @@ void chain_extent(struct chain *ch, const struct range *r, uint64_t lo, uint64_t
 bool chain_overlaps_running(const struct guard *g, const struct chain *self,
 			    const struct range *r, uint64_t lo, uint64_t hi);
 void chain_kill_entered(struct module *m, const struct chain *self, uint64_t slot_gpa);
-void chain_kill_overlapping(struct module *m, const struct chain *self);
 void chain_end(struct module *m, struct chain *ch);
+void chain_suspend(struct module *m, struct chain *ch, enum chain_state state);
 void chain_run(struct ctx *c, struct module *m, struct chain *ch);
 /* Lowers and forgets what runs here. Returns verdict, or lower-failed. */
 enum guard_verdict chain_drop_running(struct ctx *c, enum guard_verdict verdict);

@@ -69,7 +69,7 @@ bool module_listening(const struct module *m)
 
 struct module *module_by_id(struct guard *g, uint64_t id)
 {
-	for (unsigned i = 0; i < GUARD_MAX_MODULES; i++)
+	for (unsigned i = 0; i < g->modules; i++)
 		if (g->module[i].state != MODULE_NONE && g->module[i].id == id)
 			return &g->module[i];
 	return NULL;

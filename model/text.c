@@ -77,7 +77,7 @@ static bool import_is(struct module *m, uint32_t import, uint64_t at)
 
 static bool outside_all(const struct guard *g, uint64_t at)
 {
-	for (unsigned i = 0; i < GUARD_MAX_MODULES; i++)
+	for (unsigned i = 0; i < g->modules; i++)
 		if (g->module[i].state >= MODULE_ANNOUNCING && module_owns(&g->module[i], at))
 			return false;
 	return true;
@@ -258,7 +258,7 @@ bool text_imports_allowed(struct ctx *c, const struct module *m)
 {
 	struct guard *g = c->g;
 
-	for (unsigned k = 0; k < GUARD_MAX_MODULES; k++) {
+	for (unsigned k = 0; k < g->modules; k++) {
 		const struct module *o = &g->module[k];
 
 		if (o != m && o->state != MODULE_ANNOUNCED)
@@ -274,7 +274,7 @@ bool text_imports_allowed(struct ctx *c, const struct module *m)
 				return false;
 			if (o != m || !data)
 				continue;
-			for (unsigned n = 0; n < GUARD_MAX_MODULES; n++)
+			for (unsigned n = 0; n < g->modules; n++)
 				if (g->module[n].state == MODULE_ANNOUNCED &&
 				    guarded_range(&g->module[n], at))
 					return false;
