@@ -17,7 +17,7 @@
 #define PAGE 4096u
 
 static const struct attack_case *const groups[] = { hosted_entry_attacks, hosted_return_attacks,
-						     hosted_code_attacks };
+						    hosted_code_attacks };
 
 /* ---- the log ---- */
 
@@ -75,7 +75,8 @@ void attack_result(struct attack *a, const char *what, bool good)
 {
 	a->cases++;
 	a->good += good;
-	hosted_printf(a->h, "attack %s: %s: %s\n", a->row->id, what, good ? "refused" : "NOT REFUSED");
+	hosted_printf(a->h, "attack %s: %s: %s\n", a->row->id, what,
+		      good ? "refused" : "NOT REFUSED");
 	if (!good)
 		attack_got(a, what);
 }
@@ -316,8 +317,10 @@ static void story(struct hosted *h, void *arg)
 	vm_get_cpu(h->vm, h->vcpu, &cpu);
 	cpu.rflags = 2; /* no more ticks: what happens now is the attack's doing */
 	vm_set_cpu(h->vm, h->vcpu, &cpu);
-	a.stats = hosted_get(h, hosted_get(h, h->netdev + h->off.net_device_netdev_ops, 8) +
-					h->off.ndo_get_stats64, 8);
+	a.stats = hosted_get(h,
+			     hosted_get(h, h->netdev + h->off.net_device_netdev_ops, 8) +
+				     h->off.ndo_get_stats64,
+			     8);
 	a.buffer = hosted_alloc(h, h->off.rtnl_link_stats64_size);
 	a.scratch = hosted_alloc_pages(h, PAGE);
 	if (!a.stats || !a.buffer || !a.scratch) {

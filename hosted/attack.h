@@ -8,12 +8,12 @@
 struct attack {
 	struct hosted *h;
 	struct hosted_attack_row *row;
-	uint64_t mark;	   /* log lines before the present case */
-	bool raised;	   /* something ran with privilege that should not have */
+	uint64_t mark; /* log lines before the present case */
+	bool raised;   /* something ran with privilege that should not have */
 	unsigned cases, good;
-	uint64_t stats;	   /* the entry that is attacked: ndo_get_stats64 */
-	uint64_t buffer;   /* its second argument */
-	uint64_t scratch;  /* a page of the attacker */
+	uint64_t stats;	  /* the entry that is attacked: ndo_get_stats64 */
+	uint64_t buffer;  /* its second argument */
+	uint64_t scratch; /* a page of the attacker */
 	/* attacks during a call-out: what to do at the first that fits */
 	bool (*at_callout)(struct attack *a);
 	bool struck;

@@ -26,8 +26,8 @@ static void remapped(struct attack *a, const char *what, uint64_t gva)
 		return;
 	attack_pte(a, gva, &pte);
 	attack_pte(a, a->scratch, &mine);
-	hosted_call(a->h, image_code(guest_copy), a->scratch,
-		    GH_DIRECT_MAP + (pte & PTE_ADDRESS), PAGE, 0);
+	hosted_call(a->h, image_code(guest_copy), a->scratch, GH_DIRECT_MAP + (pte & PTE_ADDRESS),
+		    PAGE, 0);
 	attack_set_pte(a, gva, (pte & ~PTE_ADDRESS) | (a->scratch - GH_DIRECT_MAP));
 	enter(a);
 	attack_expect(a, what, GUARD_ENTER_CALL, GUARD_V_BAD_MAPPING);
@@ -99,8 +99,8 @@ static void announced(struct attack *a, const char *what, const uint64_t *base, 
 	result = announce(a, base, n);
 	refused = result == GUARD_V_BAD_MAPPING || result == GUARD_V_BAD_TEXT ||
 		  result == GUARD_V_OVERLAP;
-	attack_got(a, result < GUARD_NVERDICTS ? guard_verdict_string((enum guard_verdict)result) :
-						 "no verdict");
+	attack_got(a, result < GUARD_NVERDICTS ? guard_verdict_string((enum guard_verdict)result)
+					       : "no verdict");
 	a->raised |= attack_raised(a);
 	attack_result(a, what, refused && !attack_raised(a));
 	/* Nothing may be entered by it either, whatever is announced now. */
@@ -111,8 +111,8 @@ static void announced(struct attack *a, const char *what, const uint64_t *base, 
 
 static void i1(struct attack *a)
 {
-	const struct gm_segment *s = (const void *)(a->h->wrapped.manifest.data +
-						    manifest(a)->segments.offset);
+	const struct gm_segment *s =
+		(const void *)(a->h->wrapped.manifest.data + manifest(a)->segments.offset);
 	size_t n = manifest(a)->segments.count, text = n, rodata = n;
 	uint64_t honest[GM_MAX_SEGMENTS], base[GM_MAX_SEGMENTS], copy;
 
@@ -153,7 +153,8 @@ static void i1(struct attack *a)
 
 	/* The loader says it right again; the init segment has been used before. */
 	attack_begin(a);
-	attack_result(a, "the true announcement was accepted", announce(a, honest, n) == GUARD_V_OK);
+	attack_result(a, "the true announcement was accepted",
+		      announce(a, honest, n) == GUARD_V_OK);
 }
 
 /* ---- bytes ---- */
@@ -197,6 +198,7 @@ static void i7(struct attack *a)
 const struct attack_case hosted_code_attacks[] = {
 	{ "E7", "pages of the driver remapped or swapped", "bad-mapping", e7 },
 	{ "I1", "false announcements under the driver's id", "bad-mapping, bad-text, overlap", i1 },
-	{ "I7", "text and constants altered after the announcement", "bad-text, verified copy runs", i7 },
+	{ "I7", "text and constants altered after the announcement", "bad-text, verified copy runs",
+	  i7 },
 	{ NULL, NULL, NULL, NULL },
 };

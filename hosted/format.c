@@ -117,8 +117,8 @@ static const char *put_pointer(struct hosted_args *args, struct out *o, const ch
 
 	if (*ext == 'M' || *ext == 'm') {
 		hosted_read(h, p, mac, sizeof(mac));
-		snprintf(text, sizeof(text), *ext == 'M' ? "%02x:%02x:%02x:%02x:%02x:%02x" :
-							   "%02x%02x%02x%02x%02x%02x",
+		snprintf(text, sizeof(text),
+			 *ext == 'M' ? "%02x:%02x:%02x:%02x:%02x:%02x" : "%02x%02x%02x%02x%02x%02x",
 			 mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 	} else if (*ext == 'V' && !depth) {
 		struct hosted_args inner = { .h = h,
@@ -144,10 +144,10 @@ static void put_number(struct out *o, const char *flags, int width, int precisio
 	char spec[32], text[96];
 
 	if (conv == 'd' || conv == 'i') {
-		int64_t s = bytes == 8 ? (int64_t)v :
-			    bytes == 4 ? (int32_t)v :
-			    bytes == 2 ? (int16_t)v :
-					 (int8_t)v;
+		int64_t s = bytes == 8	 ? (int64_t)v
+			    : bytes == 4 ? (int32_t)v
+			    : bytes == 2 ? (int16_t)v
+					 : (int8_t)v;
 
 		snprintf(spec, sizeof(spec), "%%%s*.*lld", flags);
 		snprintf(text, sizeof(text), spec, width, precision, (long long)s);
@@ -193,11 +193,8 @@ static const char *convert(struct hosted_args *args, const char *p, struct out *
 	for (; *p && strchr("hlzjtL", *p); p++)
 		bytes = *p == 'h' ? bytes / 2 : 8;
 	switch (*p) {
-	case '\0':
-		return p;
-	case '%':
-		put(o, "%", 1);
-		break;
+	case '\0': return p;
+	case '%': put(o, "%", 1); break;
 	case 'c':
 		text[0] = (char)next(args);
 		text[1] = '\0';
@@ -207,18 +204,14 @@ static const char *convert(struct hosted_args *args, const char *p, struct out *
 		hosted_string(args->h, next(args), text, sizeof(text));
 		put_text(o, text, width, precision, strchr(flags, '-'));
 		break;
-	case 'p':
-		return put_pointer(args, o, p + 1, args->list != 0);
+	case 'p': return put_pointer(args, o, p + 1, args->list != 0);
 	case 'd':
 	case 'i':
 	case 'u':
 	case 'x':
 	case 'X':
-	case 'o':
-		put_number(o, flags, width, precision, *p, bytes, next(args));
-		break;
-	default:
-		put(o, "%?", 2);
+	case 'o': put_number(o, flags, width, precision, *p, bytes, next(args)); break;
+	default: put(o, "%?", 2);
 	}
 	return p + 1;
 }

@@ -6,8 +6,7 @@
  */
 #include "hosted/guest_code.h"
 
-__asm__(
-	"	.pushsection .rodata, \"a\"\n"
+__asm__("	.pushsection .rodata, \"a\"\n"
 	"	.balign 16\n"
 	"	.globl guest_code\n"
 	"guest_code:\n"

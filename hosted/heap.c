@@ -35,7 +35,8 @@ uint64_t heap_alloc(struct heap *heap, uint64_t bytes, uint64_t align)
 	bytes = (bytes ? bytes + HEAP_GRAIN - 1 : HEAP_GRAIN) / HEAP_GRAIN * HEAP_GRAIN;
 	for (size_t i = 0; i < heap->blocks; i++) {
 		b = &heap->block[i];
-		if (!b->used && b->bytes >= bytes && b->bytes / 2 <= bytes && !(b->at & (align - 1))) {
+		if (!b->used && b->bytes >= bytes && b->bytes / 2 <= bytes &&
+		    !(b->at & (align - 1))) {
 			b->used = true;
 			heap->live++;
 			return b->at;

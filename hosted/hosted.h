@@ -24,9 +24,9 @@ struct hosted_options {
 	uint64_t seed;
 	uint64_t budget; /* guest instructions, 0: the VM's default */
 	enum gm_x_kind x;
-	unsigned vcpus; /* 0: one */
-	FILE *console;	/* the driver's messages, NULL: nowhere */
-	FILE *trace;	/* NULL: none */
+	unsigned vcpus;	 /* 0: one */
+	FILE *console;	 /* the driver's messages, NULL: nowhere */
+	FILE *trace;	 /* NULL: none */
 	const char *log; /* file for the verdict log, NULL: none */
 };
 
@@ -49,11 +49,11 @@ struct hosted_result {
 	uint64_t crossings;		 /* log lines of the four crossings */
 	uint64_t callbacks;		 /* entries made while a call-out was open */
 	uint64_t departures;
-	uint64_t reads, writes;		 /* of device registers, from inside */
-	uint64_t outside_reads;		 /* guest instructions that tried from outside ... */
-	uint64_t outside_ones;		 /* ... and got all ones */
-	uint64_t outside_writes;	 /* tried from outside ... */
-	uint64_t outside_written;	 /* ... and arrived: must be 0 */
+	uint64_t reads, writes;			/* of device registers, from inside */
+	uint64_t outside_reads;			/* guest instructions that tried from outside ... */
+	uint64_t outside_ones;			/* ... and got all ones */
+	uint64_t outside_writes;		/* tried from outside ... */
+	uint64_t outside_written;		/* ... and arrived: must be 0 */
 	uint32_t status_inside, status_outside; /* the device's first readable register */
 	uint64_t packets_sent, packets_received;
 	bool probe_called;
@@ -68,9 +68,9 @@ struct hosted_attack_row {
 	char title[96];
 	char expected[64]; /* verdicts, as the contract has them */
 	char got[96];
-	bool refused;	   /* the expected verdict was seen, and nothing ran privileged */
-	bool kept;	   /* outside reads of the registers gave the stand-in */
-	bool honest;	   /* an honest entry still worked afterwards */
+	bool refused; /* the expected verdict was seen, and nothing ran privileged */
+	bool kept;    /* outside reads of the registers gave the stand-in */
+	bool honest;  /* an honest entry still worked afterwards */
 	bool ok;
 };
 

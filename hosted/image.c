@@ -148,8 +148,7 @@ static void put_idt(uint8_t *idt)
 	for (unsigned v = 0; v < VECTORS; v++) {
 		handler = IMAGE_VECTORS + v * IMAGE_STUB_BYTES;
 		gate[0] = (handler & 0xffff) | 8ull << 16 | 0x8e00ull << 32 |
-			  (handler >> 16 & 0xffff) << 48 |
-			  (needs_stack(v) ? 1ull << 32 : 0);
+			  (handler >> 16 & 0xffff) << 48 | (needs_stack(v) ? 1ull << 32 : 0);
 		gate[1] = handler >> 32;
 		memcpy(idt + v * 16, gate, 16);
 	}
@@ -191,7 +190,8 @@ static void put_symbols(uint8_t *file, const struct plan *p, const struct image_
 static void put_headers(uint8_t *file, const struct plan *p)
 {
 	Elf64_Ehdr eh = {
-		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+			     EV_CURRENT },
 		.e_type = ET_EXEC,
 		.e_machine = EM_X86_64,
 		.e_version = EV_CURRENT,

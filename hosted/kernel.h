@@ -175,7 +175,7 @@ void hosted_printf(struct hosted *h, const char *fmt, ...) __attribute__((format
 struct hosted_args {
 	struct hosted *h;
 	uint64_t reg[6];
-	unsigned next; /* register arguments used up */
+	unsigned next;	/* register arguments used up */
 	uint64_t stack; /* GVA of the next one on the stack */
 	uint64_t list;	/* or: GVA of a va_list, 0: none */
 };

@@ -16,8 +16,7 @@
 #define PAGE 4096u
 #define SPARE "(other data)" /* stands for data that only unverified sections refer to */
 
-static const struct wrap_privilege registers_privilege = { .kind = GM_PRIV_DEVICE,
-							    .name = "regs" };
+static const struct wrap_privilege registers_privilege = { .kind = GM_PRIV_DEVICE, .name = "regs" };
 
 /* The offsets must be those of the kernel that the driver was built for. */
 static bool check_release(const struct hosted *h, const struct blob *ko, struct error *err)
@@ -34,7 +33,8 @@ static bool check_release(const struct hosted *h, const struct blob *ko, struct 
 		return error_set(err,
 				 "%s: built for kernel %.*s, but the structure offsets are of %s: "
 				 "`make corpus-debian` makes them anew",
-				 h->opt->module, (int)(left < 40 ? strnlen((const char *)p, left) : 40),
+				 h->opt->module,
+				 (int)(left < 40 ? strnlen((const char *)p, left) : 40),
 				 (const char *)p, h->off.release);
 	return true;
 }
@@ -56,10 +56,9 @@ static bool wrap(struct hosted *h, struct error *err)
 
 static hosted_fn find_symbol(const char *name)
 {
-	static const struct hosted_symbol *const groups[] = { hosted_core_symbols,
-							       hosted_time_symbols,
-							       hosted_pci_symbols,
-							       hosted_net_symbols };
+	static const struct hosted_symbol *const groups[] = {
+		hosted_core_symbols, hosted_time_symbols, hosted_pci_symbols, hosted_net_symbols
+	};
 
 	for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++)
 		for (const struct hosted_symbol *s = groups[g]; s->name; s++)
@@ -116,8 +115,8 @@ static void put_datum(struct hosted *h, const char *name, uint64_t value)
 		hosted_put(h, h->addresses[i].gva, 8, value);
 		for (unsigned v = 0; v < h->opt->vcpus; v++)
 			hosted_put(h,
-				   HOSTED_PERCPU_BASE + ((uint64_t)v << 32) + h->addresses[i].gva, 8,
-				   value);
+				   HOSTED_PERCPU_BASE + ((uint64_t)v << 32) + h->addresses[i].gva,
+				   8, value);
 	}
 }
 
@@ -154,8 +153,8 @@ static bool map_memory(struct hosted *h, uint64_t ram, struct error *err)
 	gpa = vm_alloc_gpa(h->vm, HEAP_BYTES);
 	if (!gpa || !heap_init(&h->heap, GH_DIRECT_MAP + gpa, GH_DIRECT_MAP + gpa + HEAP_BYTES))
 		return error_set(err, "guest memory too small for a heap of %u bytes", HEAP_BYTES);
-	if (!vm_map_ram(h->vm, HOSTED_VMEMMAP, (pages * h->off.page_size + PAGE - 1) & ~(PAGE - 1ull),
-			false, &gpa))
+	if (!vm_map_ram(h->vm, HOSTED_VMEMMAP,
+			(pages * h->off.page_size + PAGE - 1) & ~(PAGE - 1ull), false, &gpa))
 		return error_set(err, "guest memory too small for its page structures");
 	return true;
 }

@@ -219,42 +219,24 @@ static void write_mdic(struct nic *n, uint32_t v)
 static void write32(struct nic *n, uint32_t offset, uint32_t v)
 {
 	switch (offset) {
-	case CTRL:
-		write_ctrl(n, v);
-		break;
-	case STATUS:
-		break; /* read only */
+	case CTRL: write_ctrl(n, v); break;
+	case STATUS: break; /* read only */
 	case EECD:
 		*reg(n, EECD) = v & EECD_REQUEST ? v | EECD_GRANT : v & ~EECD_GRANT;
 		*reg(n, EECD) |= EECD_PRESENT | EECD_AUTO_READ;
 		break;
-	case EERD:
-		write_eerd(n, v);
-		break;
-	case MDIC:
-		write_mdic(n, v);
-		break;
-	case ICR:
-		*reg(n, ICR) &= ~v;
-		break;
-	case ICS:
-		*reg(n, ICR) |= v & ~INT_ASSERTED;
-		break;
-	case IMS:
-		*reg(n, IMS) |= v;
-		break;
-	case IMC:
-		*reg(n, IMS) &= ~v;
-		break;
-	case EEMNGCTL:
-		*reg(n, EEMNGCTL) = v | CFG_DONE_PORT0;
-		break;
+	case EERD: write_eerd(n, v); break;
+	case MDIC: write_mdic(n, v); break;
+	case ICR: *reg(n, ICR) &= ~v; break;
+	case ICS: *reg(n, ICR) |= v & ~INT_ASSERTED; break;
+	case IMS: *reg(n, IMS) |= v; break;
+	case IMC: *reg(n, IMS) &= ~v; break;
+	case EEMNGCTL: *reg(n, EEMNGCTL) = v | CFG_DONE_PORT0; break;
 	case TDT:
 		*reg(n, TDT) = v;
 		n->tx_kicked = true;
 		break;
-	default:
-		*reg(n, offset) = v;
+	default: *reg(n, offset) = v;
 	}
 }
 
@@ -350,7 +332,8 @@ void nic_run_rings(struct nic *n, const struct nic_dma *dma)
 		len = desc[8] | (uint32_t)desc[9] << 8;
 		/* Extended descriptors of type 0 set up offloads and carry no data. */
 		if (!(desc[11] & TX_CMD_DEXT) || desc[10] >> 4) {
-			if (len > FRAME_MAX - used || !dma->read(dma->ctx, buffer, frame + used, len))
+			if (len > FRAME_MAX - used ||
+			    !dma->read(dma->ctx, buffer, frame + used, len))
 				break;
 			used += len;
 		}

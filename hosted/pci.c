@@ -79,8 +79,9 @@ static uint64_t match(struct hosted *h, uint64_t driver)
 		return 0;
 	vendor = (uint32_t)hosted_get(h, table + o->pci_device_id_vendor, 4);
 	device = (uint32_t)hosted_get(h, table + o->pci_device_id_device, 4);
-	hosted_printf(h, "hosted kernel: this driver is not for %04x:%04x, the card poses as %04x:%04x\n",
-		      NIC_VENDOR, NIC_DEVICE, vendor & 0xffff, device & 0xffff);
+	hosted_printf(
+		h, "hosted kernel: this driver is not for %04x:%04x, the card poses as %04x:%04x\n",
+		NIC_VENDOR, NIC_DEVICE, vendor & 0xffff, device & 0xffff);
 	hosted_put(h, h->pdev + o->pci_dev_vendor, 2, vendor & 0xffff);
 	hosted_put(h, h->pdev + o->pci_dev_device, 2, device & 0xffff);
 	return table;
@@ -129,8 +130,11 @@ static uint64_t select_bars(struct hosted *h, const uint64_t *a)
 	uint64_t mask = 0;
 
 	for (unsigned i = 0; i < BARS; i++)
-		if (hosted_get(h, a[0] + o->pci_dev_resource + i * o->resource_size +
-					  o->resource_flags, 8) & a[1])
+		if (hosted_get(h,
+			       a[0] + o->pci_dev_resource + i * o->resource_size +
+				       o->resource_flags,
+			       8) &
+		    a[1])
 			mask |= 1u << i;
 	return mask;
 }

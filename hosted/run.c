@@ -201,8 +201,9 @@ void hosted_print(const struct hosted_result *r, FILE *out)
 	fprintf(out, "\nmodule %s: init returned %" PRId64, r->module, r->init_result);
 	if (r->probe_called)
 		fprintf(out, ", probe %" PRId64 ", open %" PRId64, r->probe_result, r->open_result);
-	fprintf(out, "\n%" PRIu64 " crossings, %" PRIu64 " departures, %" PRIu64
-		     " callbacks while a call-out was open\n",
+	fprintf(out,
+		"\n%" PRIu64 " crossings, %" PRIu64 " departures, %" PRIu64
+		" callbacks while a call-out was open\n",
 		r->crossings, r->departures, r->callbacks);
 	snprintf(what, sizeof(what), "%zu entries, %" PRIu64 " times", r->entries.n,
 		 total(&r->entries));
@@ -212,11 +213,13 @@ void hosted_print(const struct hosted_result *r, FILE *out)
 	print_counts(&r->imports, what, out);
 	print_counts(&r->unmodelled, "not modelled, returned 0", out);
 	print_counts(&r->verdicts, "verdicts", out);
-	fprintf(out, "registers, inside:  %" PRIu64 " reads, %" PRIu64 " writes; STATUS 0x%08" PRIx32
-		     "\n",
+	fprintf(out,
+		"registers, inside:  %" PRIu64 " reads, %" PRIu64 " writes; STATUS 0x%08" PRIx32
+		"\n",
 		r->reads, r->writes, r->status_inside);
-	fprintf(out, "registers, outside: %" PRIu64 " reads, %" PRIu64 " of them all ones; %" PRIu64
-		     " writes, %" PRIu64 " arrived; STATUS 0x%08" PRIx32 "\n",
+	fprintf(out,
+		"registers, outside: %" PRIu64 " reads, %" PRIu64 " of them all ones; %" PRIu64
+		" writes, %" PRIu64 " arrived; STATUS 0x%08" PRIx32 "\n",
 		r->outside_reads, r->outside_ones, r->outside_writes, r->outside_written,
 		r->status_outside);
 	fprintf(out, "packets: %" PRIu64 " sent, %" PRIu64 " received\n", r->packets_sent,

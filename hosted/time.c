@@ -184,7 +184,8 @@ static bool unqueue(struct hosted *h, uint64_t gva)
 		if (h->work[i].gva == gva) {
 			h->work[i].gva = 0;
 			hosted_put(h, gva + h->off.work_data, 8,
-				   hosted_get(h, gva + h->off.work_data, 8) & ~(uint64_t)WORK_PENDING);
+				   hosted_get(h, gva + h->off.work_data, 8) &
+					   ~(uint64_t)WORK_PENDING);
 			return true;
 		}
 	}

@@ -8,6 +8,7 @@
 #   e1000e.ko         -> the NIC driver that the tests use
 #   headers-arch, headers-common -> the two header trees to compile against
 #   VERSION           "RELEASE PACKAGE-VERSION"
+#   hosted-offsets.txt  where Linux's structures have their members (tools/hosted-offsets.sh)
 # The package's name changes with every update, so it is resolved here and never written down.
 # Offline, what was unpacked earlier is kept.
 set -euo pipefail
@@ -50,6 +51,13 @@ complete() {
 		[ -d "$out/headers-arch/" ] && [ -d "$out/headers-common/" ]
 }
 
+# What the hosted kernel knows about the structures of this very kernel.
+offsets() {
+	if [ ! -e "$out/hosted-offsets.txt" ] || [ hosted/offsets.def -nt "$out/hosted-offsets.txt" ]; then
+		tools/hosted-offsets.sh "$out/headers" "$out/hosted-offsets.txt"
+	fi
+}
+
 # The packages to fetch: the image, its headers, and what those need from the same build.
 packages() {
 	local headers=linux-headers-$release name
@@ -76,12 +84,14 @@ if ! resolve; then
 	if ! resolve; then
 		if complete; then
 			echo "corpus-debian: cannot ask for the current version; keeping $(cat $out/VERSION)"
+			offsets
 			exit 0
 		fi
 		die "apt-cache does not know linux-image-amd64 (no network, or not Debian's sources?)"
 	fi
 fi
 if complete && [ "$(cat $out/VERSION)" = "$release $version" ]; then
+	offsets
 	echo "corpus-debian: $release $version is there"
 	exit 0
 fi
@@ -98,6 +108,7 @@ if ! download "$tmp/debs"; then
 	if ! { resolve && download "$tmp/debs"; }; then
 		if complete; then
 			echo "corpus-debian: cannot download $image; keeping $(cat $out/VERSION)"
+			offsets
 			exit 0
 		fi
 		die "cannot download $image=$version"
@@ -127,4 +138,5 @@ echo "$release $version" >"$tmp/VERSION"
 # In its place at once, so that an interrupted run leaves what was there before.
 rm -rf "$out"
 mv "$tmp" "$out"
+offsets
 echo "corpus-debian: $release $version unpacked, $(find "$out/image" -name '*.ko' | wc -l) modules"
