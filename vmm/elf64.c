@@ -13,6 +13,10 @@ bool elf64_bad(const struct elf64 *e, uint64_t offset, struct error *err, const 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	/* Names in it come from the file: one printable line all the same. */
+	for (size_t i = 0; text[i]; i++)
+		if (text[i] < ' ' || text[i] > '~')
+			text[i] = '_';
 	return error_set(err, "%s: offset 0x%llx: %s", e->path, (unsigned long long)offset, text);
 }
 

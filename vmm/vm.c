@@ -89,8 +89,7 @@ static void explain(const struct vm *vm, struct vm_exit *exit)
 	if (e->reason == VM_EXIT_GUEST || e->reason == VM_EXIT_HOST)
 		return;
 	memcpy(what, e->message, sizeof(what));
-	what[120] = 0;
-	used = snprintf(e->message, sizeof(e->message), "%s on vCPU %u at %s%s",
+	used = snprintf(e->message, sizeof(e->message), "%.110s on vCPU %u at %.90s%s",
 			what[0] ? what : "stopped", e->vcpu,
 			vm_symbolize(vm, e->rip, site, sizeof(site)), n ? "; last crossings:" : "");
 	for (; i < n && used > 0 && (size_t)used < sizeof(e->message); i++) {
