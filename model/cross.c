@@ -95,8 +95,8 @@ enum guard_verdict cross_enter_call(struct ctx *c, struct module *m, const struc
 		return v;
 	}
 
+	chain_kill_entered(m, ch, page->gpa + PAGE_OFFSET(slot));
 	if (!tip) {
-		chain_kill_entered(m, NULL, page->gpa + PAGE_OFFSET(slot));
 		chain_end(m, ch);
 		ch->depth = 0;
 		chain_run(c, m, ch);
@@ -385,7 +385,7 @@ enum guard_verdict cross_at_gate(struct ctx *c, struct module *m, uint64_t rip)
 		[GM_GATE_LEAVE_INDIRECT] = GUARD_LEAVE_CALL,
 		[GM_GATE_ENTER_RETURN] = GUARD_ENTER_RETURN,
 	};
-	uint64_t off = rip - m->base[m->gates_segment];
+	uint64_t off = rip - m->gates_gva;
 	const struct gm_gate *gate = NULL;
 	uint8_t from = guard_ctx_view(c);
 	enum guard_verdict v = GUARD_V_OK;
