@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The Unicorn engine: what its files share.
+ *
+ *   engine.c  the operations of vmm/engine.h          run.c     scheduler, one slice of a vCPU
+ *   layout.c  registers inside a uc_context           space.c   a Unicorn instance and its regions
+ *   accel.c   exact faults and fast stores            mmu.c     guest tables -> regions, code frames
+ *   hooks.c   Unicorn's callbacks                     access.c  the engine's own accesses in view U
+ *   insn.c    which instructions are ours             emulate.c ... and what they do
+ *   event.c   delivery through the IDT                cross.c   judge, carry the decision out
+ *
+ * Unicorn neither translates addresses nor delivers exceptions. So its address space is taken as
+ * the guest-virtual one of one vCPU in one view at one privilege level: a "space". Regions of it
+ * are filled on demand by a walk of the guest's own tables and dropped where a TLB would be
+ * flushed; they are this engine's TLB. A vCPU's registers are in one space (live) or in its context.
+ */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <unicorn/unicorn.h>
+
+#include "vmm/engine.h"
+
+#define SIM_PAGE 4096ull
+#define SIM_PAGE_MASK (~(SIM_PAGE - 1))
+#define SIM_MAX_REGIONS 128u /* a call of uc_mem_map_ptr slows with every region: then start over */
+#define SIM_MAX_SPACES 64u   /* of one VM; each is 3 MB */
+#define SIM_MAX_HOOKS 48u    /* ranges of sensitive instructions in a space */
+#define SIM_BYTES_PER_TICK 4u /* time is counted in bytes of code; this many are an instruction */
+#define SIM_EVENT_BYTES 64u  /* what delivering an event counts for: storms exhaust the budget */
+#define SIM_CODE_WRITES 64u  /* writes to a frame of code until it is taken for data again */
+
+#define RFLAGS_TF (1ull << 8)
+#define RFLAGS_IF (1ull << 9)
+#define RFLAGS_IOPL (3ull << 12)
+#define RFLAGS_NT (1ull << 14)
+#define RFLAGS_RF (1ull << 16)
+#define RFLAGS_VM (1ull << 17)
+#define RFLAGS_AC (1ull << 18)
+#define CR4_FSGSBASE (1ull << 16)
+#define CR4_SMAP (1ull << 21)
+#define EFER_SCE 1ull
+#define EFER_NXE (1ull << 11)
+
+/* Exception vectors (AMD64 manual volume 2, table 8-1). */
+enum {
+	EXC_DB = 1,
+	EXC_NMI = 2,
+	EXC_BP = 3,
+	EXC_UD = 6,
+	EXC_DF = 8,
+	EXC_TS = 10,
+	EXC_NP = 11,
+	EXC_SS = 12,
+	EXC_GP = 13,
+	EXC_PF = 14
+};
+
+/* An event on its way to the guest. */
+struct sim_event {
+	uint8_t vector;
+	bool has_error;
+	bool soft; /* int n, int3: the gate's DPL counts, no EXT bit */
+	uint32_t error;
+	uint64_t cr2; /* of #PF */
+	enum guard_cause cause;
+};
+
+/* Why uc_emu_start() came back; stop_rip says where. */
+enum sim_stop {
+	STOP_NONE,
+	STOP_SLICE,  /* quantum used up, before the block at stop_rip */
+	STOP_INSN,   /* before a sensitive instruction */
+	STOP_FETCH,  /* stop_gva cannot be fetched yet, or at all */
+	STOP_DATA,   /* an access to stop_gva needs work that no hook can do, or faults */
+	STOP_VECTOR, /* the CPU model raised exception stop_vector */
+	STOP_UD,     /* no instruction of this CPU */
+	STOP_STEPPED
+};
+
+enum {
+	REGION_GUEST = 1,  /* host memory is guest RAM: gpa counts for code and writes */
+	REGION_MMIO = 2,
+	REGION_USER = 4,   /* user page, mapped for a supervisor: SMAP */
+	REGION_SCRATCH = 8 /* stands in for a verified page while one write to it is dropped */
+};
+
+struct sim_mmio;
+
+struct sim_region {
+	uint64_t gva, bytes, gpa;
+	uint64_t page_bytes; /* of the guest's leaf entry: INVLPG drops whole pages */
+	uint8_t *host;
+	struct sim_mmio *mmio;
+	uint8_t prot;  /* UC_PROT_* */
+	uint8_t flags; /* REGION_* */
+};
+
+struct sim_vcpu;
+
+/* One Unicorn instance. */
+struct sim_space {
+	/* Touched by every block: keep together. */
+	int64_t left; /* bytes of code until the slice ends */
+	enum sim_stop stop;
+	bool stepping, step_begun, step_code;
+	bool pass; /* the block that uses the slice up may still run */
+	uint64_t step_rip;
+
+	uc_engine *uc;
+	void *cpu; /* Unicorn's CPU object, once code was translated (accel.c) */
+	struct sim_vcpu *vcpu; /* NULL: in the pool */
+	uint8_t view;
+	bool user;   /* CPL 3 */
+	bool broken; /* crashed inside: never to be entered again */
+	uint64_t used; /* for replacing the least recently used one */
+
+	uint64_t stop_rip, stop_gva, stop_value;
+	unsigned stop_size;
+	bool stop_write;
+	bool captured; /* the vCPU's context was saved in the hook (precise mode) */
+	uint32_t stop_vector;
+
+	uint64_t touch_rip; /* the last instruction that was reported to touch something */
+	int64_t touch_left;
+
+	unsigned nregions, last;
+	struct sim_region region[SIM_MAX_REGIONS]; /* by gva */
+
+	unsigned nhooks;
+	struct {
+		uint64_t begin, end;
+		uc_hook handle;
+	} hook[SIM_MAX_HOOKS];
+	uint64_t *sensitive; /* open hash of addresses, 0: free */
+	unsigned nsensitive, room;
+	uint8_t *scratch;
+	struct sim_space *next; /* in the pool */
+};
+
+struct sim_mmio {
+	struct sim_space *space;
+	uint64_t gva, gpa;
+	enum engine_page_kind kind;
+	bool write; /* the guest's tables allow writes */
+};
+
+#define SIM_VIEWS (GUARD_MAX_MODULES + 2)
+
+struct sim_vcpu {
+	struct engine *e;
+	unsigned id;
+	enum engine_run_state state;
+	bool mwait; /* asleep in MWAIT: a write to what is watched wakes too */
+	bool guard_stopped;
+	uint8_t view;
+
+	struct sim_space *live; /* registers are there; NULL: in ctx */
+	uc_context *ctx;
+	uint8_t *blob; /* ctx, at sim_layout offsets */
+	struct sim_space *space[SIM_VIEWS];
+
+	uint64_t cr0, cr3, cr4, efer;
+	struct engine_sys sys; /* cr2, cr8, dr, MSRs; segments and tables are in the context */
+
+	uint64_t pending[4]; /* interrupt vectors */
+	bool npending, nmi, nmi_blocked, kick;
+	bool if_was_off, shadow; /* STI shadow: one more instruction before an interrupt */
+	uint64_t timer_period, timer_next; /* bytes of code */
+	uint64_t monitor_gpa;
+	bool monitor_armed;
+	uint8_t monitor[64];
+};
+
+struct engine {
+	struct vm *vm;
+	unsigned nvcpus;
+	struct sim_vcpu vcpu[GH_MAX_VCPUS];
+	uint64_t clock; /* bytes of code executed: time */
+	uint64_t budget;
+	uint64_t rng;
+	uint64_t uses;
+	struct sim_space *spaces[SIM_MAX_SPACES];
+	unsigned nspaces;
+	uint8_t *code; /* per guest frame: 0 data, else 1 + writes since it was fetched from */
+	uint64_t nframes;
+
+	bool in_hook; /* a callback of Unicorn runs: spaces must not be changed */
+	bool drop_all; /* asked for meanwhile */
+	bool ended;
+	struct vm_exit exit;
+	volatile sig_atomic_t interrupted;
+
+	struct sim_space *volatile entered; /* uc_emu_start() runs in it */
+	sigjmp_buf crash;
+};
+
+/* ---- layout.c ---- */
+
+struct sim_layout {
+	size_t bytes; /* of a whole uc_context */
+	unsigned regs, rip, hflags, segs, ldt, tr, gdt, idt;
+	unsigned nresidue, residue[16]; /* dwords that a raised exception leaves behind */
+	uint8_t *clean;		   /* a context after reset */
+};
+
+extern struct sim_layout sim_layout;
+bool sim_layout_find(struct error *err);
+
+/* One segment register as it lies in a context. */
+struct sim_seg {
+	uint32_t selector, pad;
+	uint64_t base;
+	uint32_t limit, flags; /* flags: bits of the descriptor's upper half */
+};
+
+enum sim_segs { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
+
+#define HF_CPL 3u
+#define HF_64 0xc0b0u /* SS32, CS32, PE, LMA, CS64 */
+#define HF_CS64 0x8000u
+#define HF_ADDSEG 0x40u
+
+static inline uint64_t *sim_gpr(struct sim_vcpu *v)
+{
+	return (uint64_t *)(void *)(v->blob + sim_layout.regs);
+}
+static inline uint64_t *sim_rip(struct sim_vcpu *v)
+{
+	return (uint64_t *)(void *)(v->blob + sim_layout.rip);
+}
+static inline uint32_t *sim_hflags(struct sim_vcpu *v)
+{
+	return (uint32_t *)(void *)(v->blob + sim_layout.hflags);
+}
+static inline struct sim_seg *sim_seg(struct sim_vcpu *v, enum sim_segs s)
+{
+	return (struct sim_seg *)(void *)(v->blob + sim_layout.segs) + s;
+}
+static inline struct sim_seg *sim_table(struct sim_vcpu *v, unsigned offset)
+{
+	return (struct sim_seg *)(void *)(v->blob + offset);
+}
+static inline unsigned sim_cpl(struct sim_vcpu *v)
+{
+	return *sim_hflags(v) & HF_CPL;
+}
+uint64_t sim_rflags(struct sim_vcpu *v);
+void sim_set_rflags(struct sim_vcpu *v, uint64_t rflags);
+
+/* ---- accel.c ---- */
+
+/*
+ * True: faults inside a block can be made exact and left at once, blocks are looked at before they
+ * are translated. False ("precise mode"): a hook on every instruction serves instead, slowly.
+ */
+extern bool sim_fast;
+void sim_accel_start(void);
+/* The space whose Unicorn instance may translate now, or NULL. */
+void sim_accel_enter(struct sim_space *s);
+/* In a memory hook: sets Unicorn's RIP and flags to the instruction that accesses memory. */
+void sim_accel_sync(struct sim_space *s);
+/* Leaves uc_emu_start() from a hook, with the state before the instruction. Fast mode only. */
+void sim_accel_leave(struct sim_space *s) __attribute__((noreturn));
+
+/* ---- hooks.c ---- */
+
+bool sim_hooks_add(struct sim_space *s);
+uint64_t sim_mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
+void sim_mmio_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
+/* Judges a TOUCH of gpa by the instruction at rip, once for each execution. */
+void sim_touch(struct sim_vcpu *v, uint64_t gpa, uint64_t rip);
+
+/* ---- space.c ---- */
+
+/* The space that v runs in now (view, CPL); NULL with e->exit filled if there is none to have. */
+struct sim_space *sim_space_for(struct sim_vcpu *v);
+void sim_space_release(struct sim_space *s);
+struct sim_region *sim_space_find(struct sim_space *s, uint64_t gva);
+/* The index of the first region that ends behind gva. */
+unsigned sim_space_at(struct sim_space *s, uint64_t gva);
+/* Adds a region that overlaps none. false: full, or Unicorn refuses. */
+bool sim_space_map(struct sim_space *s, const struct sim_region *r);
+void sim_space_drop(struct sim_space *s, unsigned index);
+void sim_space_drop_range(struct sim_space *s, uint64_t gva, uint64_t bytes);
+void sim_space_drop_frames(struct sim_space *s, uint64_t gpa, uint64_t bytes);
+void sim_space_clear(struct sim_space *s);
+/* Host memory behind gva as the space sees it now: *avail bytes in a row. NULL: not mapped. */
+const uint8_t *sim_space_bytes(struct sim_space *s, uint64_t gva, size_t *avail);
+/* Up to 15 bytes of the instruction at gva, across a page border; returns how many. */
+unsigned sim_space_code(struct sim_space *s, uint64_t gva, uint8_t out[15]);
+/* Calls on_code() for every instruction at gva from now on. */
+void sim_space_hook(struct sim_space *s, uint64_t gva);
+bool sim_space_is_sensitive(const struct sim_space *s, uint64_t gva);
+void sim_space_not_sensitive(struct sim_space *s, uint64_t gva);
+
+/* ---- mmu.c ---- */
+
+enum sim_mmu {
+	MMU_DONE,    /* mapped: do it again */
+	MMU_FAULT,   /* *ev is to be delivered */
+	MMU_REFUSED, /* the view refuses the fetch */
+	MMU_LATER,   /* not from a hook */
+	MMU_CODE,    /* a write to a frame that holds code: see sim_mmu_code_write() */
+	MMU_DROP     /* a write that the view drops: step over a scratch page */
+};
+
+enum sim_mmu sim_mmu_data(struct sim_space *s, uint64_t gva, bool write, bool in_hook,
+			  struct sim_event *ev);
+enum sim_mmu sim_mmu_fetch(struct sim_space *s, uint64_t gva, struct sim_event *ev);
+/* Stale translations of these bytes of guest RAM go, in every space; `write`: by the guest. */
+void sim_mmu_wrote(struct engine *e, uint64_t gpa, uint64_t bytes);
+bool sim_mmu_is_code(const struct engine *e, uint64_t gpa);
+bool sim_mmu_scratch(struct sim_space *s, uint64_t gva);
+void sim_mmu_flush(struct sim_vcpu *v);
+void sim_mmu_invlpg(struct sim_vcpu *v, uint64_t gva);
+static inline bool sim_canonical(uint64_t gva)
+{
+	return (uint64_t)((int64_t)(gva << 16) >> 16) == gva;
+}
+
+/* ---- access.c ---- */
+
+/* The CPU's own accesses for event delivery: in view U, as a supervisor. false: *ev says why. */
+bool sim_read_u(struct sim_vcpu *v, uint64_t gva, void *buf, unsigned len, struct sim_event *ev);
+bool sim_write_u(struct sim_vcpu *v, uint64_t gva, const void *buf, unsigned len,
+		 struct sim_event *ev);
+
+/* ---- insn.c ---- */
+
+enum sim_class {
+	INSN_PLAIN,	/* Unicorn executes it */
+	INSN_SENSITIVE, /* emulate.c does */
+	INSN_END,	/* PLAIN, and ends a block */
+	INSN_BAD,	/* no instruction: #UD, and Unicorn must not even translate it */
+	INSN_SHORT	/* bytes are missing */
+};
+
+enum sim_class sim_insn_class(const uint8_t *code, unsigned len, unsigned *size);
+/* How many instructions from pc on Unicorn may translate as one block, at most max; 0: #UD. */
+int sim_insn_plan(struct sim_space *s, uint64_t pc, int max);
+/* Is the instruction at rip `rep` something? */
+bool sim_insn_is_rep(struct sim_space *s, uint64_t rip);
+/* Does a fault of this instruction's memory operand go to #SS? */
+bool sim_insn_uses_stack(struct sim_space *s, uint64_t rip);
+
+/* ---- emulate.c ---- */
+
+/* Executes the sensitive instruction at RIP. Registers are in the context. */
+void sim_emulate(struct sim_vcpu *v, struct sim_space *s);
+
+/* ---- event.c ---- */
+
+/* Delivers an event, a double fault in its place, or ends the VM with a triple fault. */
+void sim_deliver(struct sim_vcpu *v, const struct sim_event *ev);
+void sim_exception(struct sim_vcpu *v, uint8_t vector, bool has_error, uint32_t error);
+/* Delivers what is pending and allowed. Registers may be live or not. */
+void sim_deliver_pending(struct sim_vcpu *v);
+void sim_raise_vector(struct sim_vcpu *v, uint8_t vector);
+/* Loads a descriptor from the GDT. false: outside of it, or *ev. */
+bool sim_descriptor(struct sim_vcpu *v, uint16_t selector, struct sim_seg *out,
+		    struct sim_event *ev);
+
+/* ---- cross.c ---- */
+
+void sim_get_cpu(struct sim_vcpu *v, struct guard_cpu *cpu);
+void sim_cross_x(struct sim_vcpu *v, unsigned bytes);
+void sim_cross_fetch(struct sim_vcpu *v);
+/* DEPART, if v is privileged. false: v must not go on (stopped, VM ends). */
+bool sim_depart(struct sim_vcpu *v, enum guard_cause cause, uint8_t vector);
+void sim_kick(struct engine *e, uint32_t vcpus);
+
+/* ---- run.c ---- */
+
+/* Registers go to the context (save) or to a space (enter). */
+void sim_save(struct sim_vcpu *v);
+void sim_enter(struct sim_vcpu *v, struct sim_space *s);
+uint64_t sim_current_rip(struct sim_vcpu *v);
+void sim_end(struct engine *e, enum vm_exit_reason reason, unsigned vcpu, uint64_t rip,
+	     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void sim_run(struct engine *e);
+/* Executes one instruction of v in s, alone in its block. */
+void sim_step(struct sim_vcpu *v, struct sim_space *s);
+void sim_tick(struct engine *e, uint64_t bytes);
+
+#endif
