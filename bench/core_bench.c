@@ -45,37 +45,48 @@ static uint64_t *table(struct bench_vmm *v, uint64_t gpa)
 	return (uint64_t *)(v->ram + gpa);
 }
 
+/* The last table that maps gva; NULL: not mapped. */
+static const uint64_t *leaf_table(struct bench_vmm *v, uint64_t cr3, uint64_t gva)
+{
+	for (int shift = 39; shift > 12; shift -= 9) {
+		uint64_t e = table(v, cr3)[gva >> shift & 511];
+
+		v->ptes++;
+		if (!(e & PTE_P))
+			return NULL;
+		cr3 = e & 0xffffffffff000ull;
+	}
+	return table(v, cr3);
+}
+
 static void bench_translate(void *vmm, unsigned vcpu, uint64_t cr3, uint64_t gva, size_t npages,
 			    struct guard_mapping *out)
 {
 	struct bench_vmm *v = vmm;
-	const uint64_t *leaf = NULL;
+	size_t i = 0;
 
 	(void)vcpu;
 	v->calls++;
-	for (size_t i = 0; i < npages; i++, gva += GM_PAGE) {
+	while (i < npages) {
 		unsigned index = (unsigned)(gva >> 12) & 511;
-		uint64_t pte, at = cr3;
+		size_t run = npages - i < 512 - index ? npages - i : 512 - index;
+		const uint64_t *leaf = leaf_table(v, cr3, gva);
 
-		if (!leaf || index == 0) {
-			for (int level = 3; level > 0; level--) {
-				at = table(v, at)[gva >> (12 + 9 * level) & 511];
-				v->ptes++;
-				if (!(at & PTE_P))
-					break;
-				at &= 0xffffffffff000ull;
-			}
-			leaf = at ? table(v, at) : NULL;
-		}
-		pte = leaf ? leaf[index] : 0;
-		v->ptes++;
-		if (!(pte & PTE_P)) {
-			out[i].flags = 0;
+		gva += run * GM_PAGE;
+		if (!leaf) {
+			for (; run; run--)
+				out[i++].flags = 0;
 			continue;
 		}
-		out[i].gpa = pte & 0xffffffffff000ull;
-		out[i].flags = GUARD_MAP_PRESENT | (pte & PTE_W) | GUARD_MAP_RAM;
-		out[i].role = v->role[out[i].gpa / GM_PAGE];
+		v->ptes += run;
+		for (leaf += index; run; run--, i++) {
+			uint64_t pte = *leaf++;
+
+			out[i].gpa = pte & 0xffffffffff000ull;
+			out[i].flags = pte & PTE_P ? GUARD_MAP_PRESENT | GUARD_MAP_RAM | (pte & PTE_W)
+						   : 0;
+			out[i].role = v->role[out[i].gpa / GM_PAGE];
+		}
 	}
 }
 

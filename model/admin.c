@@ -141,9 +141,12 @@ static void use_manifest(struct module *m, const struct gm_header *h)
 	m->nsegments = h->segments.count;
 	m->pages = count_pages(h);
 	m->gates_segment = GM_MAX_SEGMENTS;
-	for (unsigned i = 0; i < m->nsegments; i++)
+	for (unsigned i = 0; i < m->nsegments; i++) {
+		if (m->segments[i].kind != GM_SEG_PERCPU)
+			m->bytes[i] = gm_seg_pages(&m->segments[i]) * PAGE;
 		if (m->segments[i].kind == GM_SEG_GATES)
 			m->gates_segment = i;
+	}
 	for (uint32_t i = 0; i < h->gates.count; i++) {
 		if (gates[i].kind == GM_GATE_ENTER_RETURN)
 			m->enter_return_gate = gates[i].offset;

@@ -34,11 +34,9 @@ static bool read_table(struct ctx *c, uint64_t table, unsigned count, uint64_t *
 static bool bases_ok(const struct module *m, const uint64_t *base)
 {
 	for (unsigned i = 0; i < m->nsegments; i++) {
-		uint64_t bytes = gm_seg_pages(&m->segments[i]) * PAGE;
-
 		if (seg_has_pages(m, i, base) &&
 		    (PAGE_OFFSET(base[i]) != 0 || base[i] < KERNEL_HALF ||
-		     base[i] > KERNEL_LAST - bytes))
+		     base[i] > KERNEL_LAST - m->bytes[i]))
 			return false;
 	}
 	return true;
@@ -96,8 +94,6 @@ enum guard_verdict withdraw(struct ctx *c, struct module *m)
 		return GUARD_V_BUSY;
 	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
 		chain_end(m, &m->chains[i]);
-	if (m->state == MODULE_ANNOUNCED)
-		m->remembered = true;
 	if (m->state == MODULE_ANNOUNCING) /* frames were noted, not taken */
 		for (uint32_t p = 0; p < m->pages; p++)
 			m->frame[p] = NO_FRAME;
@@ -120,8 +116,9 @@ static enum guard_verdict start(struct ctx *c, struct module *m, uint64_t table,
 	if (withdraw(c, m) != GUARD_V_OK)
 		return GUARD_V_BUSY;
 	memcpy(m->base, base, sizeof(uint64_t) * m->nsegments);
-	m->remembered = false;
+	m->gates_bytes = 0;
 	m->init_used = m->init_done = m->init_gone = false;
+	module_place(m);
 	m->job = (struct announce_job){.table = table, .count = count};
 	for (uint32_t i = 0; i < m->man->imports.count; i++)
 		m->import_at[i] = NO_ADDRESS;
@@ -180,8 +177,8 @@ static enum guard_verdict fill(struct ctx *c, struct module *m)
 static bool addresses_meet(const struct module *m, unsigned i, const struct module *o, unsigned k)
 {
 	return seg_has_pages(m, i, m->base) && seg_has_pages(o, k, o->base) &&
-	       m->base[i] < o->base[k] + gm_seg_pages(&o->segments[k]) * PAGE &&
-	       o->base[k] < m->base[i] + gm_seg_pages(&m->segments[i]) * PAGE;
+	       m->base[i] < o->base[k] + o->bytes[k] &&
+	       o->base[k] < m->base[i] + m->bytes[i];
 }
 
 static bool overlaps_any(const struct guard *g, const struct module *m)
@@ -293,8 +290,10 @@ static enum guard_verdict commit(struct ctx *c, struct module *m)
 	m->cr4 = c->d->cpu.cr4 & (CR4_SMEP | CR4_SMAP);
 	m->enter_return = m->leave_return = 0;
 	if (m->gates_segment != GM_MAX_SEGMENTS) {
-		m->enter_return = m->base[m->gates_segment] + m->enter_return_gate;
-		m->leave_return = m->base[m->gates_segment] + m->leave_return_gate;
+		m->gates_gva = m->base[m->gates_segment];
+		m->gates_bytes = m->bytes[m->gates_segment];
+		m->enter_return = m->gates_gva + m->enter_return_gate;
+		m->leave_return = m->gates_gva + m->leave_return_gate;
 	}
 	/* the copies are of an earlier moment: all pages are looked at before the first raise */
 	memset(m->marked, 0xff, (m->pages + 63) / 64 * sizeof(uint64_t));

@@ -86,7 +86,7 @@ static bool overlaps(const struct chain *ch, const struct range *r, uint64_t lo,
 bool chain_overlaps_running(const struct guard *g, const struct chain *self,
 			    const struct range *r, uint64_t lo, uint64_t hi)
 {
-	for (unsigned v = 0; v < g->vcpus; v++) {
+	for (unsigned v = 0; g->inside && v < g->vcpus; v++) {
 		const struct chain *ch = g->vcpu[v].chain;
 
 		if (ch && ch != self && overlaps(ch, r, lo, hi))
@@ -191,6 +191,7 @@ void chain_run(struct ctx *c, struct module *m, struct chain *ch)
 	c->v->chain = ch;
 	c->v->module = m;
 	m->running |= 1u << c->vcpu;
+	c->g->inside |= 1u << c->vcpu;
 }
 
 /* Takes the privilege of a vCPU away; one that cannot be lowered never runs again. */
@@ -201,6 +202,7 @@ enum guard_verdict chain_lower(struct ctx *c, struct module *m, unsigned vcpu)
 	v->chain = NULL;
 	v->module = NULL;
 	m->running &= ~(1u << vcpu);
+	c->g->inside &= ~(1u << vcpu);
 	if (c->g->ops->lower(c->g->vmm, vcpu, m->index))
 		return GUARD_V_OK;
 	v->stopped = true;

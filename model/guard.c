@@ -28,24 +28,24 @@ enum guard_verdict guard_log(struct ctx *c, enum guard_event_name e, const struc
 			     uint8_t from, uint64_t rip, enum guard_verdict verdict)
 {
 	struct guard_decision *d = c->d;
+	struct guard_line *l;
 
 	if (verdict != GUARD_V_OK && m && e <= GUARD_RESUME)
 		cross_refuse(c, &c->g->module[m->index]);
 	d->verdict = verdict;
-	/* one event makes at most an exit, a resumption, a text warning and a crossing */
-	d->line[d->nlines++] = (struct guard_line){
-		.event = e,
-		.verdict = verdict,
-		.cause = c->cause,
-		.module = m ? (uint8_t)m->index : GUARD_VIEW_U,
-		.from = from,
-		.to = guard_ctx_view(c),
-		.act = c->act,
-		.rip = rip,
-		.slot = c->slot,
-		.old_word = c->old_word,
-		.new_word = c->new_word,
-	};
+	/* one event makes at most an exit, a resumption, two text warnings and a crossing */
+	l = &d->line[d->nlines++];
+	l->event = e;
+	l->verdict = verdict;
+	l->cause = c->cause;
+	l->module = m ? (uint8_t)m->index : GUARD_VIEW_U;
+	l->from = from;
+	l->to = guard_ctx_view(c);
+	l->act = c->act;
+	l->rip = rip;
+	l->slot = c->slot;
+	l->old_word = c->old_word;
+	l->new_word = c->new_word;
 	c->act = 0;
 	c->slot = c->old_word = c->new_word = 0;
 	return verdict;
@@ -64,14 +64,13 @@ static struct module *gates_at(struct guard *g, uint64_t rip)
 
 	for (unsigned i = 0; i < g->modules; i++) {
 		struct module *m = &g->module[i];
-		unsigned s = m->gates_segment;
 
-		if (!module_listening(m) || s == GM_MAX_SEGMENTS ||
-		    rip - m->base[s] >= gm_seg_pages(&m->segments[s]) * PAGE)
+		if (rip - m->gates_gva >= m->gates_bytes)
 			continue;
 		if (m->state == MODULE_ANNOUNCED)
 			return m;
-		remembered = m;
+		if (m->state != MODULE_NONE)
+			remembered = m;
 	}
 	return remembered;
 }
@@ -136,25 +135,20 @@ static void hypercall(struct ctx *c)
 	guard_log(c, e, m, from, rip, v);
 }
 
-/* An engine without execute control of the outside shows an exit only here. */
-static void leave_if_outside(struct ctx *c)
-{
-	uint32_t moff;
-
-	if (c->v->chain && !module_executes(c->v->module, c->d->cpu.rip, &moff))
-		cross_fetch_outside(c);
-}
-
 static void judge_x(struct ctx *c)
 {
-	struct module *m = gates_at(c->g, c->d->cpu.rip);
+	uint64_t rip = c->d->cpu.rip;
+	struct module *m = gates_at(c->g, rip);
+	uint32_t moff;
 
-	leave_if_outside(c);
+	/* an engine without execute control of the outside shows an exit only here */
+	if (c->v->chain && c->v->module != m && !module_executes(c->v->module, rip, &moff))
+		cross_fetch_outside(c);
 	if (c->v->stopped)
 		return;
 	if (!m)
 		hypercall(c);
-	else if (cross_at_gate(c, m, c->d->cpu.rip) != GUARD_V_OK)
+	else if (cross_at_gate(c, m, rip) != GUARD_V_OK)
 		c->d->inject_gp = true;
 }
 

@@ -122,7 +122,6 @@ struct module {
 	bool init_used; /* the init entry was accepted in this announcement */
 	bool init_done; /* ... and its chain has ended */
 	bool init_gone; /* init segments have been dropped */
-	bool remembered; /* base[] tells where it was before WITHDRAW */
 	unsigned index;
 	uint64_t id;
 
@@ -142,11 +141,14 @@ struct module {
 	const uint8_t *image;
 	unsigned nsegments;
 	uint32_t pages;
+	uint64_t bytes[GM_MAX_SEGMENTS]; /* of each segment, whole pages; PERCPU: 0 */
 	unsigned gates_segment; /* GM_MAX_SEGMENTS: none */
 	uint32_t enter_return_gate, leave_return_gate; /* offsets in it */
 
 	struct guard_binding binding;
 	uint64_t base[GM_MAX_SEGMENTS];
+	uint64_t lo, span;		 /* all segments lie in [lo, lo + span) */
+	uint64_t gates_gva, gates_bytes; /* 0 bytes: nobody listens */
 	struct run run[GM_MAX_SEGMENTS];
 	unsigned runs;
 	uint64_t enter_return, leave_return; /* addresses of the two gates, 0: none */
@@ -179,6 +181,7 @@ struct guard {
 	void *vmm;
 	unsigned vcpus;
 	unsigned modules; /* module[] beyond these is unused */
+	uint32_t inside;  /* bit v: vCPU v is privileged in some module */
 	struct vcpu vcpu[GUARD_MAX_VCPUS];
 	struct module module[GUARD_MAX_MODULES];
 	uint8_t scratch[4096]; /* text that is being compared */
@@ -206,10 +209,27 @@ uint8_t guard_ctx_view(const struct ctx *c);
 /* manifest.c */
 bool gm_validate(const void *manifest, size_t len);
 const void *gm_table_at(const struct gm_header *h, const struct gm_table *t);
-bool gm_seg_verified(uint32_t kind);
-bool gm_seg_exec(uint32_t kind);
-bool gm_seg_init(uint32_t kind);
-uint32_t gm_seg_pages(const struct gm_segment *s);
+
+static inline bool gm_seg_verified(uint32_t kind)
+{
+	return kind == GM_SEG_TEXT || kind == GM_SEG_GATES || kind == GM_SEG_RODATA ||
+	       kind == GM_SEG_INIT_TEXT || kind == GM_SEG_INIT_RODATA;
+}
+
+static inline bool gm_seg_exec(uint32_t kind)
+{
+	return kind == GM_SEG_TEXT || kind == GM_SEG_GATES || kind == GM_SEG_INIT_TEXT;
+}
+
+static inline bool gm_seg_init(uint32_t kind)
+{
+	return kind == GM_SEG_INIT_TEXT || kind == GM_SEG_INIT_RODATA || kind == GM_SEG_INIT_DATA;
+}
+
+static inline uint32_t gm_seg_pages(const struct gm_segment *s)
+{
+	return (s->size + GM_PAGE - 1) / GM_PAGE;
+}
 /* Index of the last record whose first field (a u32 moff) is <= moff; count if none. */
 uint32_t gm_find(const void *records, uint32_t count, uint32_t stride, uint32_t moff);
 
@@ -219,7 +239,7 @@ uint64_t module_gva(const struct module *m, uint32_t moff);
 bool module_owns(const struct module *m, uint64_t gva);
 bool module_executes(const struct module *m, uint64_t gva, uint32_t *moff);
 bool module_retsite(const struct module *m, uint64_t gva);
-bool module_listening(const struct module *m);
+void module_place(struct module *m);
 struct module *module_by_id(struct guard *g, uint64_t id);
 
 /* memory.c: guest memory through guest addresses */

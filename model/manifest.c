@@ -11,27 +11,6 @@ const void *gm_table_at(const struct gm_header *h, const struct gm_table *t)
 	return (const uint8_t *)h + t->offset;
 }
 
-bool gm_seg_verified(uint32_t kind)
-{
-	return kind == GM_SEG_TEXT || kind == GM_SEG_GATES || kind == GM_SEG_RODATA ||
-	       kind == GM_SEG_INIT_TEXT || kind == GM_SEG_INIT_RODATA;
-}
-
-bool gm_seg_exec(uint32_t kind)
-{
-	return kind == GM_SEG_TEXT || kind == GM_SEG_GATES || kind == GM_SEG_INIT_TEXT;
-}
-
-bool gm_seg_init(uint32_t kind)
-{
-	return kind == GM_SEG_INIT_TEXT || kind == GM_SEG_INIT_RODATA || kind == GM_SEG_INIT_DATA;
-}
-
-uint32_t gm_seg_pages(const struct gm_segment *s)
-{
-	return s->size / GM_PAGE + (s->size % GM_PAGE != 0);
-}
-
 uint32_t gm_find(const void *records, uint32_t count, uint32_t stride, uint32_t moff)
 {
 	const uint8_t *base = records;

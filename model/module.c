@@ -5,18 +5,31 @@
 /* A dropped or absent init segment has no addresses any more. */
 static bool seg_present(const struct module *m, unsigned i)
 {
-	uint32_t kind = m->segments[i].kind;
+	return !gm_seg_init(m->segments[i].kind) || (!m->init_gone && m->base[i]);
+}
 
-	return kind != GM_SEG_PERCPU && !(gm_seg_init(kind) && (m->init_gone || !m->base[i]));
+/* The one box around all segments: most addresses are not in it. */
+void module_place(struct module *m)
+{
+	uint64_t hi = 0;
+
+	m->lo = KERNEL_LAST;
+	for (unsigned i = 0; i < m->nsegments; i++) {
+		if (!m->bytes[i] || !seg_present(m, i))
+			continue;
+		m->lo = m->base[i] < m->lo ? m->base[i] : m->lo;
+		hi = m->base[i] + m->bytes[i] > hi ? m->base[i] + m->bytes[i] : hi;
+	}
+	m->span = hi - m->lo; /* every manifest has a text segment */
 }
 
 bool module_moff(const struct module *m, uint64_t gva, uint32_t *moff, unsigned *segment)
 {
+	if (gva - m->lo >= m->span)
+		return false;
 	for (unsigned i = 0; i < m->nsegments; i++) {
-		uint64_t off = gva - m->base[i];
-
-		if (seg_present(m, i) && off < gm_seg_pages(&m->segments[i]) * PAGE) {
-			*moff = m->segments[i].start + (uint32_t)off;
+		if (gva - m->base[i] < m->bytes[i] && seg_present(m, i)) {
+			*moff = m->segments[i].start + (uint32_t)(gva - m->base[i]);
 			*segment = i;
 			return true;
 		}
@@ -59,12 +72,6 @@ bool module_retsite(const struct module *m, uint64_t gva)
 		return false;
 	i = gm_find(m->retsites, m->man->retsites.count, sizeof(uint32_t), moff);
 	return i < m->man->retsites.count && m->retsites[i] == moff;
-}
-
-/* Its gates mean something: now, or as remembered after WITHDRAW. */
-bool module_listening(const struct module *m)
-{
-	return m->state == MODULE_ANNOUNCED || (m->state != MODULE_NONE && m->remembered);
 }
 
 struct module *module_by_id(struct guard *g, uint64_t id)
