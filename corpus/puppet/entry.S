@@ -168,4 +168,16 @@ puppet_ret:
 	hypercall puppet_hypercall_vmcall, 0x0f, 0x01, 0xc1
 	hypercall puppet_hypercall_out, 0xe6, 0xb6, 0x90
 
+	/* An X that is nobody's gate, for whoever jumps here. */
+	.macro stray name, b0, b1, b2
+	.globl \name
+	.balign 16
+\name:
+	.byte	\b0, \b1, \b2
+	ret
+	.endm
+	stray puppet_x_vmmcall, 0x0f, 0x01, 0xd9
+	stray puppet_x_vmcall, 0x0f, 0x01, 0xc1
+	stray puppet_x_out, 0xe6, 0xb6, 0x90
+
 	.section .note.GNU-stack, "", @progbits

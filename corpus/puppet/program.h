@@ -56,6 +56,7 @@
 	X(EXPECT_RINGS, "expect-rings", "o")                                                       \
 	X(READ, "read", "wo")                                                                      \
 	X(WRITE, "write", "woo")                                                                   \
+	X(AWAIT, "await", "woo")                                                                   \
 	X(COPY, "copy", "ooo")                                                                     \
 	X(LET, "let", "no")                                                                        \
 	X(FIND, "find", "nooo")                                                                    \

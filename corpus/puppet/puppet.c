@@ -441,6 +441,18 @@ static void step_wait(struct cpu *c, const struct pp_step *s)
 	fail(c, PP_FAIL_TIMEOUT, n, 0);
 }
 
+static void step_await(struct cpu *c, const struct pp_step *s, const struct pp_operand *a)
+{
+	uint64_t at = value(c, &a[0]), want = value(c, &a[1]);
+
+	for (unsigned i = 0; i < WAIT_SPINS; i++) {
+		if (load(at, s->sub) == want)
+			return;
+		__asm__ volatile("pause");
+	}
+	fail(c, PP_FAIL_TIMEOUT, at, 0);
+}
+
 static void write_dr(unsigned n, uint64_t v)
 {
 	if (n == 0)
@@ -492,6 +504,7 @@ static void carry_out(struct cpu *c, const struct pp_step *s)
 		store(value(c, a), s->sub, v);
 		break;
 	}
+	case PP_AWAIT: step_await(c, s, a); break;
 	case PP_COPY: {
 		uint64_t to = value(c, a), from = value(c, &a[1]), n = value(c, &a[2]);
 

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * target: what the attack scenarios need and counter does not have. Entries in which an interrupt
+ * strikes at a known instruction, which wait for another vCPU, which keep the secret in registers
+ * across a call-out, and text on more than one page.
+ */
+#include "corpus/modules/module.h"
+#include "vmm/abi.h"
+
+MODULE_INFO(license, "GPL");
+MODULE_INFO(description, "sample: a victim for scenarios");
+
+#define TARGET_SECRET 0x7a26e75ec2e70001ul
+
+static unsigned long secret __private = TARGET_SECRET;
+static volatile unsigned long stored __private;
+
+/* Pointers that the kernel can write: to an entry, and to a function that is none. */
+static long (*volatile hook)(long) = 0;
+
+long target_check(unsigned long guess)
+{
+	return guess == secret;
+}
+EXPORT_SYMBOL(target_check);
+
+/* Interrupts itself: the vector strikes at the instruction behind the OUT, on any engine. */
+static inline __attribute__((always_inline)) void raise(long vector)
+{
+	__asm__ volatile("outb %%al, %1" : : "a"(vector), "Nd"((uint16_t)GH_PORT_RAISE) : "memory");
+}
+
+long target_raise(long vector)
+{
+	raise(vector);
+	return secret ? 1 : -1;
+}
+EXPORT_SYMBOL(target_raise);
+
+static noinline long raise_below(long vector, long levels)
+{
+	volatile long local = levels;
+	long got = 0;
+
+	if (levels <= 0)
+		raise(vector);
+	else
+		got = raise_below(vector, levels - 1);
+	return got + local;
+}
+
+/* The same, `levels` frames further down. Returns the sum of the levels. */
+long target_raise_deep(long vector, long levels)
+{
+	long got = raise_below(vector, levels);
+
+	return secret ? got : -1;
+}
+EXPORT_SYMBOL(target_raise_deep);
+
+/* The interrupt strikes, then a call-out follows. */
+long target_raise_callout(long vector)
+{
+	raise(vector);
+	return kernel_callout(vector) + (secret ? 0 : -1000);
+}
+EXPORT_SYMBOL(target_raise_callout);
+
+/* Says that it is inside, then stays there until it may go on. */
+long target_meet(volatile long *in, volatile long *go)
+{
+	*in = 1;
+	while (!*go)
+		__asm__ volatile("pause");
+	return secret ? 1 : -1;
+}
+EXPORT_SYMBOL(target_meet);
+
+/* The secret is in callee-saved registers while the kernel runs. */
+long target_registers(long n)
+{
+	unsigned long a = secret, b = ~secret, c = secret + 1, d = secret ^ 0xff, e = secret << 1;
+
+	__asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e));
+	n = kernel_callout(n);
+	__asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e));
+	if (a != secret || b != ~secret || c != secret + 1 || d != (secret ^ 0xff) ||
+	    e != secret << 1)
+		return -1;
+	return n;
+}
+EXPORT_SYMBOL(target_registers);
+
+/* Leaves the secret in scratch registers on the way out. */
+long target_leak(void)
+{
+	unsigned long s = secret;
+
+	__asm__ volatile("mov %0, %%rcx; mov %0, %%rsi; mov %0, %%r8; mov %0, %%r11"
+			 :
+			 : "r"(s)
+			 : "rcx", "rsi", "r8", "r11");
+	return 1;
+}
+EXPORT_SYMBOL(target_leak);
+
+long target_hook(long n)
+{
+	long got = hook ? hook(n) : 0;
+
+	return secret ? got : -1;
+}
+EXPORT_SYMBOL(target_hook);
+
+/* A register of a device, if this module is bound to it. */
+long target_device(volatile uint32_t *reg)
+{
+	return *reg;
+}
+EXPORT_SYMBOL(target_device);
+
+/* On a page of its own. */
+long __attribute__((aligned(4096), __noinline__)) target_far(long n)
+{
+	stored = (unsigned long)n;
+	return secret ? (long)stored + 1 : -1;
+}
+EXPORT_SYMBOL(target_far);
+
+long target_near(long n)
+{
+	long got = target_far(n);
+
+	return secret ? got : -1;
+}
+EXPORT_SYMBOL(target_near);
+
+int __init init_module(void)
+{
+	stored = 0;
+	return 0;
+}
+
+void __exit cleanup_module(void)
+{
+	secret = 0;
+}
