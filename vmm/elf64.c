@@ -29,15 +29,17 @@ bool elf64_section(const struct elf64 *e, uint32_t i, Elf64_Shdr *sh, struct err
 {
 	uint64_t at = elf64_section_at(e, i);
 
-	if (i >= e->nsections)
-		return elf64_bad(e, e->eh.e_shoff, err, "there is no section %u", i);
+	if (i >= e->nsections) {
+		elf64_bad(e, e->eh.e_shoff, err, "there is no section %u", i);
+		return false;
+	}
 	memcpy(sh, e->data + at, sizeof(*sh));
 	if (sh->sh_type != SHT_NOBITS && sh->sh_type != SHT_NULL &&
-	    !elf64_in(e, sh->sh_offset, sh->sh_size))
-		return elf64_bad(e, at, err,
-				 "section %u: 0x%llx bytes at 0x%llx are not all in the file", i,
-				 (unsigned long long)sh->sh_size,
-				 (unsigned long long)sh->sh_offset);
+	    !elf64_in(e, sh->sh_offset, sh->sh_size)) {
+		elf64_bad(e, at, err, "section %u: 0x%llx bytes at 0x%llx are not all in the file",
+			  i, (unsigned long long)sh->sh_size, (unsigned long long)sh->sh_offset);
+		return false;
+	}
 	return true;
 }
 

@@ -32,7 +32,7 @@ void vm_module_free(struct vm_module *m)
 
 static bool copy_blob(struct blob *to, const struct blob *from)
 {
-	to->data = malloc(from->size ? from->size : 1);
+	to->data = calloc(1, from->size ? from->size : 1);
 	if (!to->data)
 		return false;
 	if (from->size)
@@ -101,9 +101,13 @@ static bool check_names(const struct vm_module *m, const char *name, struct erro
 
 static bool module_memory(struct vm_module *m, const char *name, struct error *err)
 {
-	const struct gm_segment *last = vm_segments(m) + vm_manifest(m)->segments.count - 1;
+	uint32_t n = vm_manifest(m)->segments.count;
+	const struct gm_segment *last;
 	void *p;
 
+	if (!n)
+		return error_set(err, "%s: offset 0x0: a manifest without segments", name);
+	last = &vm_segments(m)[n - 1];
 	m->pages = last->start / VM_PAGE + (uint32_t)((last->size + VM_PAGE - 1) / VM_PAGE);
 	p = mmap(NULL, (size_t)m->pages * VM_PAGE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -249,9 +253,9 @@ bool vm_reload_module(struct vm *vm, unsigned index, bool do_announce, vm_resolv
 	unsigned i;
 
 	for (i = 0; i < vm->nloaded; i++)
-		if (vm->loaded[i] == m && m->index == index)
+		if (vm->loaded[i] == m)
 			break;
-	if (!m || i == vm->nloaded)
+	if (!m || i == vm->nloaded || m->index != index)
 		return error_set(err, "module %u is not loaded", index);
 	if (!place_module(vm, m, resolve, ctx, err))
 		return false;

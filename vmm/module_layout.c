@@ -7,6 +7,7 @@
  * The manifest cuts the same order into segments. A segment ends where its size says; if sections
  * do not fill it exactly, object and manifest do not belong together.
  */
+#include <inttypes.h>
 #include <string.h>
 
 #include "vmm/module_place.h"
@@ -202,8 +203,8 @@ bool module_map(struct placing *p)
 			if (!vm_map_page(p->vm, gva + off, p->gpa[i] + off, rights(s[i].kind)))
 				return error_set(
 					p->err,
-					"%s: the guest's page tables have no room at 0x%llx",
-					p->elf.path, (unsigned long long)(gva + off));
+					"%s: the guest's page tables have no room at 0x%" PRIx64,
+					p->elf.path, gva + off);
 		gva += size;
 	}
 	p->vm->next_module = gva + VM_PAGE;

@@ -135,7 +135,7 @@ static bool relocate_section(struct placing *p, const Elf64_Shdr *rel)
 	const char *reason;
 	Elf64_Shdr target;
 	Elf64_Rela r;
-	uint64_t i, at, value, gva;
+	uint64_t i, at, value = 0, gva;
 	uint32_t type;
 
 	if (!elf64_section(&p->elf, rel->sh_info, &target, p->err))
