@@ -132,8 +132,6 @@ bool gates_plan(struct module *m)
 {
 	struct entry *e = m->entries.data;
 
-	if (section_named(m, GATES_NAME) || section_named(m, THUNKS_NAME))
-		return refuse(m, m->ehdr.e_shoff, "this module is already wrapped");
 	m->thunks_section = object_add_section(m, THUNKS_NAME, SHT_PROGBITS,
 					       SHF_ALLOC | SHF_EXECINSTR, 16);
 	m->gates_section = object_add_section(m, GATES_NAME, SHT_PROGBITS,

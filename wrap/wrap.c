@@ -26,6 +26,12 @@ static void set_name(struct module *m)
 			*c = '_';
 }
 
+static bool not_wrapped(struct module *m)
+{
+	return (!section_named(m, ".guard.gates") && !section_named(m, ".guard.text")) ||
+	       refuse(m, m->ehdr.e_shoff, "this module is already wrapped");
+}
+
 static bool private_sections_exist(struct module *m)
 {
 	for (size_t i = 0; i < m->opt->private_count; i++) {
@@ -43,7 +49,7 @@ bool module_wrap(struct module *m, const struct wrap_options *opt, const char *p
 {
 	*m = (struct module){.path = path, .opt = opt, .err = err};
 	set_name(m);
-	return object_read(m, in) && roles_assign(m) && private_sections_exist(m) &&
+	return object_read(m, in) && not_wrapped(m) && roles_assign(m) && private_sections_exist(m) &&
 	       code_decode(m) && tables_read(m) && scan_plan(m) && gates_plan(m) &&
 	       gates_make(m) && unwind_make(m) && scan_retarget(m) && headroom_measure(m) &&
 	       layout_make(m);

@@ -59,20 +59,29 @@ static uint32_t add_name(struct vec *names, const char *name)
 	return at;
 }
 
-/* The relocation section of one that we made or changed. */
+/*
+ * The relocation section of one that we made or changed. An original one keeps its order, and the
+ * records that say nothing.
+ */
 static void make_rela(struct module *m, uint32_t target)
 {
-	struct section *s = &m->sections[target];
+	struct section *s = &m->sections[target], *rs = &m->sections[s->rela];
+	bool original = rs->data != NULL;
 	struct vec bytes = {0};
 
+	if (original && rs->hdr.sh_size)
+		memcpy(vec_add(&bytes, 1, rs->hdr.sh_size), rs->data, rs->hdr.sh_size);
 	for (size_t i = 0; i < s->nrels; i++) {
 		Elf64_Rela r = {.r_offset = s->rels[i].offset,
 				.r_info = ELF64_R_INFO((uint64_t)s->rels[i].sym, s->rels[i].type),
 				.r_addend = s->rels[i].addend};
 
-		memcpy(vec_add(&bytes, 1, sizeof(r)), &r, sizeof(r));
+		if (original)
+			memcpy((uint8_t *)bytes.data + (s->rels[i].file - rs->file), &r, sizeof(r));
+		else
+			memcpy(vec_add(&bytes, 1, sizeof(r)), &r, sizeof(r));
 	}
-	replace(&m->sections[s->rela], &bytes);
+	replace(rs, &bytes);
 }
 
 static void add_rela_section(struct module *m, uint32_t target, const char *name)
