@@ -119,9 +119,16 @@ LOAD_HELPER(helper_le_ldq_mmu_x86_64, ldq)
 void tlb_set_page_with_attrs_x86_64(void *cpu, uint64_t vaddr, uint64_t paddr, uint32_t attrs,
 				    int prot, int mmu_idx, uint64_t size)
 {
+	const struct sim_region *r;
+
 	find_real();
 	real.set_page(cpu, vaddr, paddr, attrs, prot, mmu_idx, size);
-	if (active && active->vcpu)
+	if (!active || !active->vcpu)
+		return;
+	/* Unicorn's own check of write permission sits on the path that this skips. */
+	r = sim_space_find(active, vaddr);
+	if (r && (r->prot & (UC_PROT_WRITE | UC_PROT_EXEC)) == UC_PROT_WRITE &&
+	    !(r->flags & REGION_MMIO))
 		real.set_dirty(cpu, vaddr);
 }
 

@@ -36,6 +36,7 @@ void sim_kick(struct engine *e, uint32_t vcpus)
 		if (v->mwait && v->state == ENGINE_ASLEEP) {
 			v->mwait = false;
 			v->state = ENGINE_RUNNABLE;
+			e->replan = true;
 		}
 	}
 }

@@ -96,6 +96,7 @@ static void port_out(struct job *j, uint16_t port, unsigned width, uint32_t valu
 	case GH_PORT_TIMER:
 		v->timer_period = (uint64_t)value * SIM_BYTES_PER_TICK;
 		v->timer_next = e->clock + v->timer_period;
+		e->replan = true;
 		break;
 	default:
 		vm_port_out(e->vm, v->id, port, width, value);

@@ -188,6 +188,7 @@ static void set_run_state(struct engine *e, unsigned vcpu, enum engine_run_state
 {
 	e->vcpu[vcpu].state = state;
 	e->vcpu[vcpu].mwait = false;
+	e->replan = true;
 }
 
 static bool set_view(struct engine *e, unsigned vcpu, uint8_t view, bool dirty)

@@ -235,6 +235,8 @@ void sim_raise_vector(struct sim_vcpu *v, uint8_t vector)
 		v->pending[vector / 64] |= 1ull << (vector % 64);
 		v->npending = true;
 	}
+	if (v->state == ENGINE_ASLEEP)
+		v->e->replan = true;
 	if (v->live)
 		v->live->left = 0; /* look again at the next block */
 }

@@ -302,7 +302,8 @@ static void slice(struct sim_vcpu *v, uint64_t end, bool fine)
 	struct engine *e = v->e;
 	unsigned stuck = 0;
 
-	while (!e->ended && v->state == ENGINE_RUNNABLE && e->clock < end) {
+	e->replan = false;
+	while (!e->ended && !e->replan && v->state == ENGINE_RUNNABLE && e->clock < end) {
 		uint64_t before = e->clock;
 		struct sim_space *s;
 		uc_err err;

@@ -191,6 +191,7 @@ struct engine {
 
 	bool in_hook; /* a callback of Unicorn runs: spaces must not be changed */
 	bool drop_all; /* asked for meanwhile */
+	bool replan;   /* the slice ends: a timer or another vCPU wants its turn */
 	bool ended;
 	struct vm_exit exit;
 	volatile sig_atomic_t interrupted;
