@@ -10,8 +10,8 @@
 #include <string.h>
 
 #define MODULE_SPACE 0xffffffffc0000000ull
-#define SEGMENT_GAP 0x20000ull
-#define MODULE_GAP 0x400000ull
+#define SEGMENT_GAP 0x100000ull
+#define MODULE_GAP 0x1000000ull
 #define PERCPU_BASE 0x1f0c0ull
 
 /* A broken world, not a failed expectation: there is no point in going on. */
