@@ -79,7 +79,10 @@ typedef bool (*vm_resolve_fn)(void *ctx, const char *symbol, uint64_t *gva);
 
 /*
  * As insmod: places the segments, relocates, patches as a kernel would at load, REGISTERs with the
- * guard, and (if announce) issues ANNOUNCE as vCPU 0 would. *index is the guard's module index.
+ * guard, grants all bound privileges on every vCPU, and (if announce) issues ANNOUNCE as vCPU 0
+ * would. *index is the guard's module index; GUARD_VIEW_U without a binding: then the module is
+ * loaded as an ordinary one. On an error the VM is as before, except that a module which only
+ * failed at ANNOUNCE stays loaded and registered.
  */
 bool vm_load_module(struct vm *vm, const struct vm_module_source *src, bool announce,
 		    vm_resolve_fn resolve, void *ctx, unsigned *index, struct error *err);
