@@ -24,21 +24,21 @@ struct vm;
 
 struct vm_config {
 	const struct engine_ops *engine;
-	uint64_t ram_size;   /* bytes; 0: 64 MiB */
-	unsigned vcpus;	     /* 1..GH_MAX_VCPUS */
-	uint64_t seed;	     /* schedule */
-	uint64_t budget;     /* instructions in all, 0: 200 million */
-	uint32_t x_kind;     /* enum gm_x_kind that the modules were wrapped with */
-	FILE *console;	     /* guest console, NULL: kept for vm_console() only */
-	FILE *trace;	     /* --trace story, NULL: none */
-	size_t log_lines;    /* ring size, 0: 1 << 20 */
+	uint64_t ram_size; /* bytes; 0: 64 MiB */
+	unsigned vcpus;	   /* 1..GH_MAX_VCPUS */
+	uint64_t seed;	   /* schedule */
+	uint64_t budget;   /* instructions in all, 0: 200 million */
+	uint32_t x_kind;   /* enum gm_x_kind that the modules were wrapped with */
+	FILE *console;	   /* guest console, NULL: kept for vm_console() only */
+	FILE *trace;	   /* --trace story, NULL: none */
+	size_t log_lines;  /* ring size, 0: 1 << 20 */
 };
 
 /* A module ready to load: the wrapped object, its manifest, what the administrator binds. */
 struct vm_module_source {
 	const char *name;
-	struct blob ko;		       /* wrapped ET_REL */
-	struct blob manifest;	       /* binary */
+	struct blob ko;			     /* wrapped ET_REL */
+	struct blob manifest;		     /* binary */
 	const struct guard_binding *binding; /* NULL: registered as not-bound */
 };
 
