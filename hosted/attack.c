@@ -137,20 +137,17 @@ static void at_callout(struct hosted *h, const char *import, void *arg)
 	a->struck = a->at_callout(a);
 }
 
-/* The driver reads its EEPROM for ethtool: its call-outs have several of its frames below them. */
+/* The driver dumps its registers for ethtool, the PHY's too: call-outs with many frames below. */
 static bool call_deep(struct attack *a, struct guard_cpu *cpu)
 {
-	const struct offsets *o = &a->h->off;
-	uint64_t ops = hosted_get(a->h, a->h->netdev + o->net_device_ethtool_ops, 8);
-	uint64_t fn = ops ? hosted_get(a->h, ops + o->ethtool_get_eeprom, 8) : 0;
+	uint64_t ops = hosted_get(a->h, a->h->netdev + a->h->off.net_device_ethtool_ops, 8);
+	uint64_t fn = ops ? hosted_get(a->h, ops + a->h->off.ethtool_get_regs, 8) : 0;
 
 	if (!fn)
 		return false;
 	attack_cpu(a, fn, cpu);
-	hosted_fill(a->h, a->scratch, 0, o->eeprom_size);
-	hosted_put(a->h, a->scratch + o->eeprom_len, 4, 16);
 	cpu->gpr[GUARD_RSI] = a->scratch;
-	cpu->gpr[GUARD_RDX] = a->scratch + 64;
+	cpu->gpr[GUARD_RDX] = a->scratch + 0x100;
 	return true;
 }
 
@@ -159,6 +156,7 @@ bool attack_call(struct attack *a, bool (*at)(struct attack *a))
 	struct guard_cpu cpu;
 	bool ok;
 
+	attack_begin(a);
 	a->at_callout = at;
 	a->struck = false;
 	a->h->on_callout = at_callout;
@@ -167,6 +165,8 @@ bool attack_call(struct attack *a, bool (*at)(struct attack *a))
 		attack_cpu(a, a->stats, &cpu);
 	ok = attack_go(a, &cpu);
 	a->h->on_callout = NULL;
+	if (at && !a->struck)
+		attack_result(a, "no call-out fitted", false);
 	return ok;
 }
 
@@ -295,7 +295,7 @@ static bool honest_entry(struct attack *a)
 
 	attack_begin(a);
 	return attack_call(a, NULL) && attack_logged(a, GUARD_ENTER_CALL, GUARD_V_OK) &&
-	       attack_logged(a, GUARD_LEAVE_RETURN, GUARD_V_OK) && a->h->nic.reads > reads;
+	       a->h->nic.reads > reads;
 }
 
 struct attack_run {

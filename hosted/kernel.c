@@ -23,7 +23,10 @@
 #define RFLAGS_FIXED 2ull
 #define RFLAGS_IF 0x200ull
 #define FAILED (~0ull)
+#define VECTOR_DB 1u
 #define VECTOR_UD 6u
+#define VECTOR_PF 14u
+#define PF_FETCH 0x10u
 #define VECTORS 256u
 
 /* ---- memory ---- */
@@ -186,19 +189,19 @@ static bool in_gates(const struct hosted *h, uint64_t gva)
 bool hosted_go(struct hosted *h, struct guard_cpu *cpu)
 {
 	struct vm_exit exit;
+	bool ok;
 
-	h->fault = (struct hosted_fault){ 0 };
 	if (h->dead || h->depth == HOSTED_MAX_DEPTH)
 		return false;
 	vm_set_cpu(h->vm, h->vcpu, cpu);
-	h->depth++;
+	h->taken[++h->depth] = false;
 	if (!vm_run_nested(h->vm, h->vcpu, image_code(guest_returned), &exit) && !h->dead) {
 		h->dead = true;
 		h->exit = exit;
 	}
-	h->depth--;
+	ok = !h->dead && !h->taken[h->depth--];
 	vm_get_cpu(h->vm, h->vcpu, cpu);
-	return !h->dead && !h->fault.taken;
+	return ok;
 }
 
 uint64_t hosted_call(struct hosted *h, uint64_t fn, uint64_t a0, uint64_t a1, uint64_t a2,
@@ -235,7 +238,7 @@ static bool has_error_code(unsigned vector)
 
 void hosted_abandon(struct hosted *h, struct guard_cpu *cpu)
 {
-	h->fault.taken = true;
+	h->taken[h->depth] = true;
 	if (!h->expect_fault)
 		h->unexpected++;
 	cpu->rip = image_code(guest_return);
@@ -247,12 +250,35 @@ static void abort_call(struct hosted *h, struct guard_cpu *cpu, unsigned vector,
 {
 	char where[96];
 
-	h->fault = (struct hosted_fault){ true, (uint8_t)vector, error, rip };
+	h->fault = (struct hosted_fault){ (uint8_t)vector, error, rip };
 	if (!h->expect_fault)
 		hosted_printf(h, "hosted kernel: exception %u, error code 0x%llx, at %s\n", vector,
 			      (unsigned long long)error,
 			      vm_symbolize(h->vm, rip, where, sizeof(where)));
 	hosted_abandon(h, cpu);
+}
+
+/*
+ * The driver called, by pointer, an import that looked like data: it is a function that is not
+ * modelled. It returns 0: the frame that IRETQ takes goes on at the caller.
+ */
+static bool called_data(struct hosted *h, struct guard_cpu *cpu, uint64_t frame, uint64_t rip)
+{
+	uint64_t rsp;
+
+	for (size_t i = 0; i < h->nimports; i++) {
+		if (!h->addresses[i].data || h->addresses[i].gva != rip)
+			continue;
+		h->imports[i].calls++;
+		rsp = hosted_get(h, frame + 24, 8);
+		hosted_put(h, frame, 8, hosted_get(h, rsp, 8));
+		hosted_put(h, frame + 24, 8, rsp + 8);
+		cpu->gpr[GUARD_RAX] = 0;
+		cpu->gpr[GUARD_RSP] = frame; /* past the error code */
+		vm_set_cpu(h->vm, h->vcpu, cpu);
+		return true;
+	}
+	return false;
 }
 
 static void exception(struct hosted *h, unsigned vector)
@@ -261,6 +287,8 @@ static void exception(struct hosted *h, unsigned vector)
 	struct guard_cpu cpu;
 	uint16_t insn = 0;
 
+	if (vector == VECTOR_DB && h->stepping)
+		return; /* IRETQ takes TF along */
 	vm_get_cpu(h->vm, h->vcpu, &cpu);
 	frame = cpu.gpr[GUARD_RSP];
 	if (has_error_code(vector)) {
@@ -275,6 +303,8 @@ static void exception(struct hosted *h, unsigned vector)
 		hosted_put(h, frame, 8, rip + 2);
 		return;
 	}
+	if (vector == VECTOR_PF && error & PF_FETCH && called_data(h, &cpu, frame, rip))
+		return;
 	abort_call(h, &cpu, vector, error, rip);
 }
 

@@ -70,7 +70,6 @@ struct hosted_irq {
 
 /* A fault that the guest took while the hosted kernel had called into it. */
 struct hosted_fault {
-	bool taken;
 	uint8_t vector;
 	uint64_t error, rip;
 };
@@ -97,9 +96,10 @@ struct hosted {
 	unsigned depth;	  /* calls into the guest that are open */
 	unsigned callout; /* imports that are being played */
 	unsigned in_irq;
-	struct hosted_fault fault; /* of the last call */
-	uint64_t unexpected;	   /* faults that no attack asked for */
-	bool expect_fault;
+	struct hosted_fault fault;	  /* the last one */
+	bool taken[HOSTED_MAX_DEPTH + 1]; /* a fault ended the call of this depth */
+	uint64_t unexpected;		  /* faults that no attack asked for */
+	bool expect_fault, stepping;
 	bool dead; /* the VM ended inside a nested call: unwind */
 	struct vm_exit exit;
 

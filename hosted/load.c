@@ -82,9 +82,10 @@ static bool list_imports(struct hosted *h, struct error *err)
 		const char *name = manifest_name(&h->wrapped.manifest, in[i].name);
 
 		h->addresses[i].name = name;
-		h->addresses[i].data = in[i].flags & GM_IMPORT_DATA;
 		h->imports[i].name = name;
 		h->imports[i].fn = find_symbol(name);
+		/* A function of which only the address is taken looks like data to the toolchain. */
+		h->addresses[i].data = in[i].flags & GM_IMPORT_DATA && !h->imports[i].fn;
 		h->imports[i].keeps_rax = in[i].preserve & 1u << GUARD_RAX;
 	}
 	h->addresses[n] = (struct image_import){ .name = SPARE, .data = true };

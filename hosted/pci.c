@@ -25,12 +25,13 @@ bool hosted_pci_init(struct hosted *h)
 {
 	const struct offsets *o = &h->off;
 	static const char name[] = "0000:00:03.0";
-	uint64_t text;
+	uint64_t text, bridge;
 
 	h->pdev = hosted_alloc(h, o->pci_dev_size);
 	h->bus = hosted_alloc(h, o->pci_bus_size);
 	text = hosted_alloc(h, sizeof(name));
-	if (!h->pdev || !h->bus || !text)
+	bridge = hosted_alloc(h, o->device_size);
+	if (!h->pdev || !h->bus || !text || !bridge)
 		return false;
 	hosted_write(h, text, name, sizeof(name));
 	hosted_put(h, h->pdev + o->pci_dev_bus, 8, h->bus);
@@ -48,6 +49,7 @@ bool hosted_pci_init(struct hosted *h)
 	hosted_put(h, h->pdev + o->pci_dev_resource + o->resource_flags, 8, o->ioresource_mem);
 	hosted_put(h, h->pdev + o->pci_dev_resource + o->resource_name, 8, text);
 	hosted_put(h, h->pdev + o->pci_dev_dev + o->device_init_name, 8, text);
+	hosted_put(h, h->pdev + o->pci_dev_dev + o->device_parent, 8, bridge);
 	hosted_put(h, h->pdev + o->pci_dev_dev + o->device_dma_mask, 8,
 		   h->pdev + o->pci_dev_dma_mask);
 	h->next_irq = FIRST_IRQ + 1;

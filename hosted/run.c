@@ -91,7 +91,8 @@ static bool all_ok(const struct hosted *h)
 	for (size_t i = 0; i < vm_log_count(h->vm); i++) {
 		const struct guard_line *l = &vm_log_line(h->vm, i)->line;
 
-		if (l->verdict != GUARD_V_OK && l->event != GUARD_TOUCH)
+		if (l->verdict != GUARD_V_OK && l->verdict != GUARD_V_AGAIN &&
+		    l->event != GUARD_TOUCH)
 			return false;
 	}
 	return true;

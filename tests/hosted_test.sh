@@ -4,6 +4,7 @@
 # Debian's own e1000e.ko, unmodified, under the hosted kernel: it comes up, its entries run, its
 # registers are its own, and it withstands the attacks. Needs `make corpus-debian`; without it
 # this skips, or fails under REQUIRE=1.
+# shellcheck disable=SC2317 # functions are reached through check()
 set -u
 : "${BUILD:=build/release}" "${GUARDHOUSE:=$BUILD/guardhouse}"
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -48,7 +49,7 @@ is() {
 	local v
 	v=$(value "$1")
 	echo "$1 is '$v', wanted $2 $3"
-	[ -n "$v" ] && [ "$v" "$2" "$3" ]
+	[ -n "$v" ] && test "$v" "$2" "$3"
 }
 
 same() {
@@ -71,7 +72,7 @@ refuses() {
 	"$GUARDHOUSE" run --module "$1" >"$tmp/out" 2>"$tmp/err" </dev/null
 	local status=$?
 	cat "$tmp/err"
-	[ $status -eq 2 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] && grep -qE "$2" "$tmp/err"
+	[ "$status" -eq 2 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] && grep -qE "$2" "$tmp/err"
 }
 
 if [ ! -f "$ko" ]; then
