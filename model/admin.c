@@ -58,7 +58,6 @@ static size_t lay_out(struct module *m, uint8_t *work)
 	m->frame = cut(work, &used, sizeof(*m->frame) * m->pages);
 	m->marked = cut(work, &used, sizeof(*m->marked) * ((m->pages + 63) / 64));
 	m->import_at = cut(work, &used, sizeof(*m->import_at) * m->man->imports.count);
-	m->chosen = cut(work, &used, sizeof(*m->chosen) * m->man->sites.count);
 	m->group = cut(work, &used, sizeof(*m->group) * m->man->sites.count);
 	m->chains = cut(work, &used, sizeof(*m->chains) * policy->chains);
 	for (uint32_t i = 0; policy->stack == GUARD_STACK_EXACT && i < policy->chains; i++) {

@@ -122,7 +122,6 @@ static enum guard_verdict start(struct ctx *c, struct module *m, uint64_t table,
 	m->job = (struct announce_job){.table = table, .count = count};
 	for (uint32_t i = 0; i < m->man->imports.count; i++)
 		m->import_at[i] = NO_ADDRESS;
-	memset(m->chosen, 0, sizeof(*m->chosen) * m->man->sites.count);
 	memset(m->group, 0, sizeof(*m->group) * m->man->sites.count);
 	m->state = MODULE_ANNOUNCING;
 	return GUARD_V_AGAIN;

@@ -164,8 +164,7 @@ struct module {
 	uint64_t *frame;      /* [pages] guest frame under each page */
 	uint64_t *marked;     /* [pages / 64] verified pages to look at before the next raise */
 	uint64_t *import_at;  /* [imports] address; NO_ADDRESS: not seen yet */
-	uint16_t *chosen;     /* [sites] choice in the verified copy, 1-based; 0: not seen yet */
-	uint16_t *group;      /* [sites] choice of each group, likewise */
+	uint16_t *group;      /* [sites] choice of each group, 1-based; 0: not seen yet */
 	struct chain *chains; /* [policy.chains] */
 };
 

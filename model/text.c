@@ -145,7 +145,6 @@ static bool prove_site(struct ctx *c, struct module *m, uint32_t n)
 	choice = choice_of(c, m, site, actual);
 	if (!choice)
 		return false;
-	m->chosen[n] = choice;
 	if (site->group == GM_NONE)
 		return true;
 	if (!m->group[site->group])
@@ -290,12 +289,11 @@ bool text_imports_allowed(struct ctx *c, const struct module *m)
 enum site_now { SITE_LEGAL, SITE_POKE, SITE_ILLEGAL };
 
 static enum site_now site_now(struct ctx *c, struct module *m, const struct gm_site *site,
-			      const uint8_t *actual, uint16_t *choice)
+			      const uint8_t *actual)
 {
 	uint8_t legal[GM_MAX_SITE_BYTES];
 
-	*choice = choice_of(c, m, site, actual);
-	if (*choice)
+	if (choice_of(c, m, site, actual))
 		return SITE_LEGAL;
 	if (actual[0] != 0xcc)
 		return SITE_ILLEGAL;
@@ -328,6 +326,17 @@ static uint32_t first_near(const void *records, uint32_t count, uint32_t stride,
 	return i == count ? 0 : i;
 }
 
+/* A legal content, whichever it is: the same choice may lead elsewhere than before. */
+static bool take_over(struct ctx *c, const struct module *m, const struct gm_site *site,
+		      uint8_t *legal)
+{
+	uint8_t held[GM_MAX_SITE_BYTES];
+
+	return bytes(c, m, COPY_READ, site->moff, site->size, held) &&
+	       (memcmp(held, legal, site->size) == 0 ||
+		bytes(c, m, COPY_PATCH, site->moff, site->size, legal));
+}
+
 enum page_now { PAGE_FAILED, PAGE_SETTLED, PAGE_POKE, PAGE_BAD };
 
 /* A page that the guest wrote. PAGE_FAILED: a callback did; nothing can be said. */
@@ -344,21 +353,18 @@ static enum page_now refresh_page(struct ctx *c, struct module *m, uint32_t page
 	for (; i < m->man->sites.count && m->sites[i].moff < hi; i++) {
 		const struct gm_site *site = &m->sites[i];
 		enum site_now now;
-		uint16_t choice;
 
 		if (!(site->flags & GM_SITE_RUNTIME) || site->moff + site->size <= lo)
 			continue;
 		if (!bytes(c, m, GUEST_READ, site->moff, site->size, part))
 			return PAGE_FAILED;
-		now = site_now(c, m, site, part, &choice);
+		now = site_now(c, m, site, part);
 		if (now == SITE_ILLEGAL)
 			continue;
 		if (now == SITE_POKE) {
 			result = PAGE_POKE;
-		} else if (choice != m->chosen[i]) {
-			if (!bytes(c, m, COPY_PATCH, site->moff, site->size, part))
-				return PAGE_FAILED;
-			m->chosen[i] = choice;
+		} else if (!take_over(c, m, site, part)) {
+			return PAGE_FAILED;
 		}
 		if (!settle(c, m, page, site->moff, site->size))
 			return PAGE_FAILED;
