@@ -33,7 +33,9 @@ long module_init(const char *name)
 	return init();
 }
 
-uint64_t guard_call(uint64_t number, uint64_t rbx, uint64_t rcx, uint64_t rdx)
+/* Not inlined, so that every call has the same few sites in logs. */
+__attribute__((noinline)) uint64_t guard_call(uint64_t number, uint64_t rbx, uint64_t rcx,
+					      uint64_t rdx)
 {
 	uint64_t result = number;
 
