@@ -78,7 +78,10 @@ cases=(
 	'ko:wrap @ --output '"$tmp/o.ko"' --manifest '"$tmp/o.manifest"
 	'manifest:inspect @'
 	'wrapped:inspect @'
+	'json:inspect @ --binary '"$tmp/o.binary"
+	'ko:inspect @'
 	'binding:inspect @'
+	'binding:bind --show @ --pub '"$tmp/key.pub"
 	'manifest:bind @ --key '"$tmp/key"' --output '"$tmp/o.binding"
 )
 
@@ -126,7 +129,7 @@ for case in "${cases[@]}"; do
 		head -c "$cut" "$good" >"$file"
 		gh "${words[@]}"
 		# A text without its tail may be a good text.
-		if [ "$format" = scn ]; then
+		if [ "$format" = scn ] || [ "$format" = json ]; then
 			survived "$verb of a $format cut to $cut"
 		else
 			refused "$verb of a $format cut to $cut" yes

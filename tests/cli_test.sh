@@ -4,6 +4,7 @@
 # The command line as a person or a script meets it: help, version, exit codes, JSON, Ctrl-C.
 set -u
 : "${BUILD:=build/release}" "${GUARDHOUSE:=$BUILD/guardhouse}"
+here=$(cd "$(dirname "$0")/.." && pwd)
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/cli.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 passed=0 failed=0 skipped=0
@@ -119,17 +120,24 @@ check 'its JSON has the row' json_has surprises=0 attacks.0.id=C0 attacks.0.ok=T
 gh attack C0 --markdown
 check 'attack --markdown: a table' grep -q '^| C0 |' "$tmp/out"
 
-# Ctrl-C, on a guest that never ends by itself.
-cat >"$tmp/spin.S" <<'EOF'
-	.globl start
-start:
-1:	pause
-	jmp 1b
+# Ctrl-C, on a guest that is inside a module and never ends by itself.
+cat >"$tmp/spin.c" <<'EOF'
+#include "corpus/lib/guest.h"
+#include "corpus/modules/counter.h"
+GUARDHOUSE("module counter\\n");
+int main(void)
+{
+	static volatile long flag;
+	module_init("counter");
+	return (int)ENTRY("counter", counter_wait)(&flag, 1l << 40);
+}
 EOF
-if ${CC:-gcc} -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-Ttext=0xffffffff80100000 \
-	-Wl,-e,start -x assembler "$tmp/spin.S" -o "$tmp/spin.elf" 2>"$tmp/err"; then
+if ${CC:-gcc} -std=gnu11 -I"$here" -O2 -ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone -mno-sse \
+	-fno-stack-protector -fcf-protection=none -nostdlib -static -no-pie -Wl,--build-id=none \
+	-Wl,-z,noexecstack -Wl,-T,"$here/corpus/lib/guest.ld" "$tmp/spin.c" \
+	"$BUILD"/corpus/lib/*.o -o "$tmp/spin.elf" 2>"$tmp/err"; then
 	for sig in INT TERM; do
-		# bash makes a background job ignore SIGINT: setsid -w would too; env does not restore it.
+		# From Python: a background job of a shell ignores SIGINT.
 		python3 - "$GUARDHOUSE" "$tmp/spin.elf" "$tmp/log-$sig" "$sig" >"$tmp/out" 2>"$tmp/err" <<'EOF'
 import signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -146,7 +154,9 @@ sys.exit(p.returncode)
 EOF
 		status=$?
 		check "SIG$sig ends a run with 1" status_is 1
-		check "SIG$sig: says which vCPU and where" grep -q 'vCPU 0 at ' "$tmp/err"
+		check "SIG$sig: says which vCPU and where" grep -q 'vCPU 0 at counter:counter_wait+' "$tmp/err"
+		check "SIG$sig: tells the last crossings" \
+			grep -q 'ENTER-CALL counter:enter/counter_wait' "$tmp/err"
 		check "SIG$sig: the log is whole" [ -f "$tmp/log-$sig" ]
 		check "SIG$sig: nothing half-written stays" \
 			[ "$(find "$tmp" -name 'log-*.*' | wc -l)" -eq 0 ]
