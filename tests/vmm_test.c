@@ -591,6 +591,66 @@ static void test_raise_and_lower(void **state)
 	vm_destroy(vm);
 }
 
+static enum guard_event_name last_event(const struct vm *vm)
+{
+	return vm_log_line(vm, vm_log_count(vm) - 1)->line.event;
+}
+
+/* MWAIT, ports and MSRs: free where raised, denied and reported elsewhere, shown when granted. */
+static void test_other_privileges(void **state)
+{
+	static const struct wrap_privilege kinds[] = {
+		{ .kind = GM_PRIV_MWAIT, .name = "mwait" },
+		{ .kind = GM_PRIV_IOPORT, .name = "ports", .first = 0x300, .last = 0x30f },
+		{ .kind = GM_PRIV_MSR, .name = "msrs", .first = 0x123, .last = 0x123 },
+	};
+	struct vm *vm = vt_guest(2);
+	const struct gh_boot *b = (const void *)(vm->ram + vm->boot_gpa);
+	uint64_t value = 0, word = 0;
+	struct vt_module c;
+	unsigned m;
+
+	(void)state;
+	vt_wrap_with(&c, "counter", kinds, 3);
+	m = vt_load(vm, &c);
+	/* outside: nothing, and a line in the log */
+	assert_int_equal(vm_port_in(vm, 0, 0x300, 4), 0xffffffff);
+	assert_int_equal(last_event(vm), GUARD_TOUCH);
+	value = vm_log_count(vm);
+	vm_port_out(vm, 0, 0x30f, 4, 5);
+	assert_int_equal(vm_log_count(vm), value + 1);
+	assert_false(vm_msr_read(vm, 0, 0x123, &value));
+	assert_false(vm_msr_write(vm, 0, 0x123, 1));
+	value = vm_log_count(vm);
+	vm_port_in(vm, 0, 0x310, 4);
+	assert_false(vm_msr_read(vm, 0, 0x124, &word));
+	assert_int_equal(vm_log_count(vm), value);
+	assert_false(vm_may_mwait(vm, 0));
+	/* inside, on this vCPU only */
+	assert_true(vm_guard_ops.raise(vm, 0, m, c.binding.bound));
+	assert_true(vm_may_mwait(vm, 0));
+	assert_false(vm_may_mwait(vm, 1));
+	vm_port_out(vm, 0, 0x30f, 4, 5);
+	assert_int_equal(vm_port_in(vm, 0, 0x300, 4), 5);
+	assert_int_equal(vm_port_in(vm, 1, 0x300, 4), 0xffffffff);
+	assert_true(vm_msr_write(vm, 0, 0x123, 9));
+	assert_true(vm_msr_read(vm, 0, 0x123, &value));
+	assert_int_equal(value, 9);
+	assert_false(vm_msr_read(vm, 0, 0x124, &value));
+	assert_true(vm_guard_ops.lower(vm, 0, m));
+	assert_false(vm_may_mwait(vm, 0));
+	/* the status page of a vCPU says what is granted there */
+	assert_true(vm_read_u(vm, 0, b->status_page[1], &word, 8));
+	assert_int_equal(word, 1ull << m);
+	assert_true(vm_grant(vm, 1, m, c.binding.bound, false));
+	assert_true(vm_read_u(vm, 0, b->status_page[1], &word, 8));
+	assert_int_equal(word, 0);
+	assert_true(vm_read_u(vm, 0, b->status_page[0], &word, 8));
+	assert_int_equal(word, 1ull << m);
+	vt_free(&c);
+	vm_destroy(vm);
+}
+
 /* ---- memory given out while the guest runs ---- */
 
 static void test_alloc(void **state)
@@ -1028,6 +1088,7 @@ int main(void)
 		cmocka_unit_test(test_ops_refuse),
 		cmocka_unit_test(test_written),
 		cmocka_unit_test(test_raise_and_lower),
+		cmocka_unit_test(test_other_privileges),
 		cmocka_unit_test(test_alloc),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_console),

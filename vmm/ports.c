@@ -77,6 +77,20 @@ uint32_t vm_port_in(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width)
 	return 0xffffffff;
 }
 
+/* A vCPU that waits for the turn of a nested run is off, too, but not to be started. */
+static bool startable(const struct vm *vm, unsigned vcpu)
+{
+	unsigned i;
+
+	if (vcpu >= vm->cfg.vcpus || !vm->entry || vm->vcpu[vcpu].stopped ||
+	    vm->ops->run_state(vm->engine, vcpu) != ENGINE_OFF)
+		return false;
+	for (i = 0; i < vm->nested; i++)
+		if (vm->level[i].vcpu == vcpu && vm->level[i].reached)
+			return false;
+	return true;
+}
+
 void vm_port_out(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width, uint32_t value)
 {
 	unsigned n = value & 0xff;
@@ -91,8 +105,7 @@ void vm_port_out(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width, ui
 	}
 	if (port == GH_PORT_CONSOLE)
 		vm_console_byte(vm, (char)value);
-	else if (port == GH_PORT_START_VCPU && n < vm->cfg.vcpus && vm->entry &&
-		 vm->ops->run_state(vm->engine, n) == ENGINE_OFF && !vm->vcpu[n].stopped)
+	else if (port == GH_PORT_START_VCPU && startable(vm, n))
 		vm_boot_vcpu(vm, n);
 }
 

@@ -46,7 +46,16 @@ void vt_wrap(struct vt_module *m, const char *name, bool device)
 {
 	static const struct wrap_privilege doorbell = { .kind = GM_PRIV_DEVICE,
 							.name = "doorbell" };
-	struct wrap_options opt = { .name = name, .x = GM_X_VMMCALL };
+
+	vt_wrap_with(m, name, &doorbell, device ? 1 : 0);
+}
+
+void vt_wrap_with(struct vt_module *m, const char *name, const struct wrap_privilege *privileges,
+		  size_t n)
+{
+	struct wrap_options opt = {
+		.name = name, .x = GM_X_VMMCALL, .privileges = privileges, .privilege_count = n
+	};
 	const struct gm_privilege *p;
 	const struct gm_header *h;
 	struct error err;
@@ -54,10 +63,6 @@ void vt_wrap(struct vt_module *m, const char *name, bool device)
 	char rel[256];
 
 	memset(m, 0, sizeof(*m));
-	if (device) {
-		opt.privileges = &doorbell;
-		opt.privilege_count = 1;
-	}
 	snprintf(rel, sizeof(rel), "corpus/modules/%s.ko", name);
 	ko = vt_read(rel);
 	if (!wrap_module(&opt, rel, &ko, &m->wrapped, &err))

@@ -31,6 +31,8 @@ struct vt_module {
 
 /* Wraps corpus/modules/NAME.ko and binds all; device: the doorbell's registers too. */
 void vt_wrap(struct vt_module *m, const char *name, bool device);
+/* The same with privileges of the caller's choice. */
+void vt_wrap_with(struct vt_module *m, const char *name, const struct wrap_privilege *p, size_t n);
 void vt_free(struct vt_module *m);
 /* Loads and announces; fails the test if that does not work. Returns the guard's index. */
 unsigned vt_load(struct vm *vm, const struct vt_module *m);
