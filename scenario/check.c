@@ -3,8 +3,8 @@
  * Expectations against the verdict log and the puppet's results.
  *
  * Each vCPU's log lines are accounted for one by one, in order: an `expect` takes the next one,
- * and behind the last expectation of a group none may be left. Only DEPART and RESUME that come
- * from kicks are passed over, since no step says when they strike.
+ * and behind the last expectation of a group none may be left. Passed over are only the DEPART and
+ * RESUME that come from kicks, since no step says when they strike, and ANNOUNCE `again`.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -55,9 +55,10 @@ static void note_line(char list[160], enum guard_event_name event, enum guard_ve
 		note(list, guard_verdict_string(verdict));
 }
 
-static bool kicked(const struct guard_line *l)
+/* How often ANNOUNCE says `again` is the core's business. */
+static bool passed_over(const struct guard_line *l)
 {
-	return l->cause == GUARD_CAUSE_KICK;
+	return l->cause == GUARD_CAUSE_KICK || l->verdict == GUARD_V_AGAIN;
 }
 
 /* The next line of this vCPU that is not accounted for; NULL: none. */
@@ -66,7 +67,7 @@ static const struct vm_line *next_line(struct run *run, unsigned vcpu, bool take
 	const struct vm_line *l;
 
 	for (size_t i = run->cursor[vcpu]; (l = vm_log_line(run->vm, i)) != NULL; i++) {
-		if (l->vcpu != vcpu || kicked(&l->line)) {
+		if (l->vcpu != vcpu || passed_over(&l->line)) {
 			if (i == run->cursor[vcpu])
 				run->cursor[vcpu]++;
 			continue;

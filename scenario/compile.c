@@ -87,7 +87,7 @@ bool run_resolve(void *ctx, const char *name, uint64_t *gva)
 		return run_shared(run, name, gva);
 	if (!run_import(run, name, true, &n) || !vm_symbol_address(run->vm, "puppet_imports", gva))
 		return false;
-	*gva += 16ull * n;
+	*gva += (uint64_t)PP_IMPORT_STRIDE * n;
 	return true;
 }
 
@@ -97,10 +97,13 @@ bool run_resolve(void *ctx, const char *name, uint64_t *gva)
 static bool segment_name(struct run *run, unsigned m, const char *what, uint64_t *v)
 {
 	const struct gm_header *h = vm_module_manifest(run->vm, run->index[m]);
-	const struct gm_segment *seg = (const void *)((const uint8_t *)h + h->segments.offset);
 	bool size = strncmp(what, "size/", 5) == 0;
 	const char *kind = strchr(what, '/') + 1;
+	const struct gm_segment *seg;
 
+	if (!h)
+		return false;
+	seg = (const void *)((const uint8_t *)h + h->segments.offset);
 	for (unsigned i = 0; i < h->segments.count; i++) {
 		if (seg[i].kind >= GM_SEG_KINDS || strcmp(segment_names[seg[i].kind], kind) != 0)
 			continue;
@@ -114,9 +117,13 @@ static bool segment_name(struct run *run, unsigned m, const char *what, uint64_t
 static uint64_t gate_x(struct run *run, unsigned m, uint64_t gva)
 {
 	const struct gm_header *h = vm_module_manifest(run->vm, run->index[m]);
-	const struct gm_segment *seg = (const void *)((const uint8_t *)h + h->segments.offset);
-	const struct gm_gate *gate = (const void *)((const uint8_t *)h + h->gates.offset);
+	const struct gm_segment *seg;
+	const struct gm_gate *gate;
 
+	if (!h)
+		return 0;
+	seg = (const void *)((const uint8_t *)h + h->segments.offset);
+	gate = (const void *)((const uint8_t *)h + h->gates.offset);
 	for (unsigned i = 0; i < h->segments.count; i++) {
 		uint64_t n = (gva - vm_module_base(run->vm, run->index[m], i)) / GM_GATE_BYTES;
 
@@ -161,8 +168,10 @@ static bool module_name(struct run *run, unsigned m, const char *name, bool site
 		return true;
 	}
 	if (strcmp(what, "segments") == 0) {
-		*v = vm_module_manifest(run->vm, run->index[m])->segments.count;
-		return true;
+		const struct gm_header *h = vm_module_manifest(run->vm, run->index[m]);
+
+		*v = h ? h->segments.count : 0;
+		return h != NULL;
 	}
 	if (strncmp(what, "seg/", 4) == 0 || strncmp(what, "size/", 5) == 0)
 		return segment_name(run, m, what, v);
@@ -213,7 +222,7 @@ static bool symbol(struct run *run, const struct scn_step *st, const char *name,
 		if (!run_import(run, name + 7, false, &n) ||
 		    !vm_symbol_address(run->vm, "puppet_imports", v))
 			return false;
-		*v += 16ull * n;
+		*v += (uint64_t)PP_IMPORT_STRIDE * n;
 		return true;
 	}
 	if (strncmp(name, "shared/", 7) == 0)
@@ -313,6 +322,8 @@ static bool special_operands(struct run *run, const struct scn_step *st, struct 
 	if (m < 0 || strchr(w, ':'))
 		return fail_at(run, st, "no such module in this scenario", w);
 	h = vm_module_manifest(run->vm, run->index[m]);
+	if (!h)
+		return fail_at(run, st, "this module is not registered", w);
 	if (st->op == PP_OUTSIDE) {
 		memset(o, 0, 3 * sizeof(*o));
 		pp->nargs = 3;

@@ -74,6 +74,9 @@ static void bind(const struct scn_module *m, struct loaded *l)
 
 static bool load_modules(struct run *run, struct loaded *loaded)
 {
+	unsigned vcpus = run->opt->vcpus > run->s->vcpus ? run->opt->vcpus : run->s->vcpus;
+	const struct gm_header *h;
+
 	for (unsigned i = 0; i < run->s->nmodules; i++) {
 		const struct scn_module *m = &run->s->module[i];
 		struct vm_module_source src = { .name = scn_word(run->s, m->word) };
@@ -87,11 +90,11 @@ static bool load_modules(struct run *run, struct loaded *loaded)
 		if (!vm_load_module(run->vm, &src, !(m->flags & SCN_UNANNOUNCED), run_resolve, run,
 				    &run->index[i], run->err))
 			return false;
-		for (unsigned v = 0; v < run->s->vcpus && src.binding; v++)
+		/* the loader grants all that is bound */
+		h = vm_module_manifest(run->vm, run->index[i]);
+		for (unsigned v = 0; h && m->granted != SCN_KINDS && v < vcpus; v++)
 			vm_grant(run->vm, v, run->index[i],
-				 run_privileges(vm_module_manifest(run->vm, run->index[i]),
-						m->granted),
-				 true);
+				 run_privileges(h, (uint8_t)(SCN_KINDS & ~m->granted)), false);
 	}
 	return true;
 }

@@ -59,11 +59,11 @@ puppet_landing:
 
 	/* The import stubs: a call-out of a module has come in. RSP points at the slot. */
 	.globl puppet_imports
-	.balign 16
+	.balign 32
 puppet_imports:
 	.set	n, 0
 	.rept	64 /* PP_IMPORTS */
-	.balign 16
+	.balign 32 /* PP_IMPORT_STRIDE */
 	movq	$n, %gs:CPU_IMPORT
 	jmp	callout
 	.set	n, n + 1

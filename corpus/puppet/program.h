@@ -16,8 +16,9 @@
 #define PP_MAX_ARGS 12u
 #define PP_MAX_KEYS 20u
 #define PP_IMPORTS 64u /* call-out stubs */
-#define PP_SHARED 16u  /* data imports, 64 bytes each */
-#define PP_LABELS 16u  /* contexts by number, signals, spaces */
+#define PP_IMPORT_STRIDE 32u
+#define PP_SHARED 16u /* data imports, 64 bytes each */
+#define PP_LABELS 16u /* contexts by number, signals, spaces */
 #define PP_VARIABLES 8u
 #define PP_SPACES 4u
 #define PP_STACKS 4u /* per vCPU, 16 KiB each */

@@ -530,7 +530,11 @@ static void carry_out(struct cpu *c, const struct pp_step *s)
 	case PP_EFER: wrmsr(0xc0000080, value(c, a)); break;
 	case PP_DR0: write_dr(0, value(c, a)); break;
 	case PP_DR7: write_dr(7, value(c, a)); break;
-	case PP_RAISE: outb(GH_PORT_RAISE, (uint8_t)value(c, a)); break;
+	case PP_RAISE:
+		/* it strikes here, in the puppet, and nowhere later */
+		outb(GH_PORT_RAISE, (uint8_t)value(c, a));
+		__asm__ volatile("sti; hlt; cli" : : : "memory");
+		break;
 	case PP_SEND:
 		outw(GH_PORT_SEND, (uint16_t)((value(c, a) & 0xff) | value(c, &a[1]) << 8));
 		break;
@@ -639,6 +643,9 @@ void puppet_arrived(unsigned kind)
 	if (kind == PP_ARRIVED_RETURN) {
 		c->result = c->arrived.gpr[0];
 	} else if (kind == PP_ARRIVED_CALLOUT) {
+		/* as a function finds itself called; an event's frame brings its own */
+		c->arrived.cs = KERNEL_CS;
+		c->arrived.ss = KERNEL_SS;
 		push_context(c, PP_ARRIVED_CALLOUT, (uint32_t)c->import, 0);
 		c->pending = 1;
 	} else {

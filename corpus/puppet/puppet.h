@@ -97,7 +97,7 @@ void puppet_ret(void);
 void puppet_hypercall_vmmcall(uint64_t *abcd);
 void puppet_hypercall_vmcall(uint64_t *abcd);
 void puppet_hypercall_out(uint64_t *abcd);
-extern char puppet_imports[]; /* PP_IMPORTS stubs of 16 bytes */
+extern char puppet_imports[]; /* PP_IMPORTS stubs */
 extern char puppet_events[];  /* 256 stubs of 16 bytes */
 void puppet_start(const struct gh_boot *boot, unsigned vcpu) __attribute__((noreturn));
 void puppet_arrived(unsigned kind) __attribute__((noreturn));
