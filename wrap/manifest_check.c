@@ -297,8 +297,12 @@ static bool check_patched(const struct check *c)
 {
 	const struct gm_reloc *r = table(c, &c->h->relocs);
 	const struct gm_site *s = table(c, &c->h->sites);
+	const struct gm_reloc *k = table(c, &c->h->choice_relocs);
 	uint32_t nr = 0, ns = 0, end = 0;
 
+	for (uint32_t i = 0; i < c->h->choice_relocs.count; i++)
+		if (!check_reloc(c, &k[i], AT(c, choice_relocs, gm_reloc, i, moff), true))
+			return false;
 	while (nr < c->h->relocs.count || ns < c->h->sites.count) {
 		bool reloc = ns == c->h->sites.count ||
 			     (nr < c->h->relocs.count && r[nr].moff < s[ns].moff);

@@ -151,7 +151,13 @@ static void put_field(struct text *t, const struct blob *m, const struct manifes
 	put(t, "\"%s\":", f->name);
 	switch (f->kind) {
 	case FIELD_SIGNED: put(t, "%" PRId64, load_signed(record + f->offset, f->width)); return;
-	case FIELD_ENUM: put(t, "\"%s\"", f->strings[v]); return;
+	case FIELD_ENUM:
+		for (uint64_t i = 0; f->strings[i]; i++)
+			if (i == v) {
+				put(t, "\"%s\"", f->strings[v]);
+				return;
+			}
+		break; /* in a record that nothing refers to */
 	case FIELD_NAME:
 		/* a string that occurs twice, or a part of one, goes by number */
 		if (first_name(t->names, manifest_name(m, (uint32_t)v)) == v) {
@@ -302,9 +308,7 @@ static bool take_field(struct reader *r, const json_t *object, const struct mani
 
 	if (!j)
 		return wrong(r, f->name, "is missing");
-	if (f->kind == FIELD_ENUM) {
-		if (!json_is_string(j))
-			return wrong(r, f->name, "a word was expected");
+	if (f->kind == FIELD_ENUM && json_is_string(j)) {
 		while (f->strings[v] && strcmp(f->strings[v], json_string_value(j)) != 0)
 			v++;
 		if (!f->strings[v])
@@ -320,7 +324,7 @@ static bool take_field(struct reader *r, const json_t *object, const struct mani
 			return wrong(r, f->name, "number out of range");
 		v = (uint64_t)json_integer_value(j);
 	} else {
-		return wrong(r, f->name, "a number was expected");
+		return wrong(r, f->name, "another type was expected");
 	}
 	memcpy(record + f->offset, &v, f->width);
 	return true;

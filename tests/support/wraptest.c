@@ -23,6 +23,8 @@ const char wt_sample[] =
 	"long taken(int w) { now = w ? cb_one : cb_two; return now == cb_one; }\n"
 	"long vla(long n) { char b[n]; say(\"x\", b); return b[0]; }\n"
 	"long aligned(long n) { char b[64] __attribute__((aligned(64))); say(\"x\", b, n); return b[0]; }\n"
+	"long drap(long a, long b, long c, long d, long e, long f, long g, long h)\n"
+	"{ char z[64] __attribute__((aligned(64))); say(\"x\", z, g, h); return z[0] + g + h + a; }\n"
 	"long big(long n) { char b[600]; say(\"x\", b, n); return inner(n) + b[1]; }\n"
 	"__attribute__((section(\".init.text\"))) int init_module(void) { return say(\"hi\"); }\n"
 	"__attribute__((section(\".exit.text\"))) void cleanup_module(void) { secret = 0; }\n";
