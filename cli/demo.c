@@ -50,7 +50,7 @@ static bool run_guest(const struct attack_options *o, const char *name, bool tel
 				next = strchr(line, '\n');
 				claims += !strncmp(line, "PASS: ", 6);
 			}
-			printf("  %-10s %4u claims checked, %6llu crossings, %4llu of them refused: %s\n",
+			printf("  %-10s %4u claims checked, %6llu crossings, %4llu events refused: %s\n",
 			       name, claims, (unsigned long long)s.crossings,
 			       (unsigned long long)s.refused,
 			       *ok ? "as expected" : "NOT AS EXPECTED");
@@ -69,8 +69,8 @@ static bool guests(const struct attack_options *o, size_t *surprises, struct err
 					     "threads", "smp",	    "patch", "reload" };
 	bool ok;
 
-	printf("1. A guarded module is entered, calls out, and comes home. Each crossing is one line:\n"
-	       "   who, verdict, the word exchanged on the stack, the view before and after.\n\n");
+	printf("1. A guarded module is entered, calls out, and comes home. Each crossing is told:\n"
+	       "   who, verdict, the view before and after, the word exchanged on the stack.\n\n");
 	if (!run_guest(o, "tour", true, &ok, err))
 		return false;
 	*surprises += !ok;

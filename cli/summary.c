@@ -21,10 +21,9 @@ void summary_take(struct summary *s, const struct vm *vm)
 		if (l->event >= GUARD_NEVENTS || l->verdict >= GUARD_NVERDICTS)
 			continue;
 		s->count[l->event][l->verdict]++;
-		if (is_crossing(l->event)) {
-			s->crossings++;
-			s->refused += l->verdict != GUARD_V_OK;
-		}
+		s->crossings += is_crossing(l->event);
+		s->refused += l->event != GUARD_TOUCH && l->verdict != GUARD_V_OK &&
+			      l->verdict != GUARD_V_AGAIN;
 	}
 }
 

@@ -14,7 +14,7 @@
 struct summary {
 	uint64_t count[GUARD_NEVENTS][GUARD_NVERDICTS];
 	uint64_t crossings; /* lines of the four crossings */
-	uint64_t refused;   /* those of them that are not ok */
+	uint64_t refused;   /* of all judged events but TOUCH: what was neither ok nor again */
 	uint64_t lines, lost;
 };
 
