@@ -464,44 +464,36 @@ static bool op_verified_fill(void *vmm, unsigned module, uint32_t page, uint64_t
 	return true;
 }
 
-/* Copies to or from the verified copy; the bytes may cross pages, all of which were filled. */
-static void verified_bytes(struct fake_module *m, uint32_t moff, uint8_t *out, const uint8_t *in,
-			   size_t len)
+/* Bytes of a verified copy that was filled; never across pages. */
+static uint8_t *verified_bytes(struct fake_module *m, uint32_t moff, size_t len)
 {
-	size_t i;
-
-	for (i = 0; i < len; i++, moff++) {
-		uint8_t *page = m->verified[moff / GM_PAGE];
-
-		if (!page)
-			misuse("verified bytes at moff %#x: never filled", moff);
-		if (in)
-			page[moff % GM_PAGE] = in[i];
-		else
-			out[i] = page[moff % GM_PAGE];
-	}
+	if (!len || moff % GM_PAGE + len > GM_PAGE || !m->verified[moff / GM_PAGE])
+		misuse("verified bytes at moff %#x+%zu", moff, len);
+	return m->verified[moff / GM_PAGE] + moff % GM_PAGE;
 }
 
 static bool op_verified_patch(void *vmm, unsigned module, uint32_t moff, const void *buf,
 			      size_t len)
 {
 	struct fakevmm *f = vmm;
-	struct fake_module *m = module_at(f, module, (moff + (uint32_t)len - 1) / GM_PAGE);
+	struct fake_module *m = module_at(f, module, moff / GM_PAGE);
+	uint8_t *bytes = verified_bytes(m, moff, len);
 
 	if (!CALL(.op = FAKE_VERIFIED_PATCH, .module = module, .page = moff, .arg = len))
 		return false;
-	verified_bytes(m, moff, NULL, buf, len);
+	memcpy(bytes, buf, len);
 	return true;
 }
 
 static bool op_verified_read(void *vmm, unsigned module, uint32_t moff, void *buf, size_t len)
 {
 	struct fakevmm *f = vmm;
-	struct fake_module *m = module_at(f, module, (moff + (uint32_t)len - 1) / GM_PAGE);
+	struct fake_module *m = module_at(f, module, moff / GM_PAGE);
+	uint8_t *bytes = verified_bytes(m, moff, len);
 
 	if (!CALL(.op = FAKE_VERIFIED_READ, .module = module, .page = moff, .arg = len))
 		return false;
-	verified_bytes(m, moff, buf, NULL, len);
+	memcpy(buf, bytes, len);
 	return true;
 }
 

@@ -74,7 +74,7 @@ struct blob wt_e1000e(void)
 
 struct wrap_result wt_wrap(const struct blob *ko, enum gm_x_kind x)
 {
-	const struct wrap_options opt = {.name = "test", .x = x};
+	const struct wrap_options opt = { .name = "test", .x = x };
 	struct wrap_result r;
 	struct error err;
 
@@ -85,7 +85,7 @@ struct wrap_result wt_wrap(const struct blob *ko, enum gm_x_kind x)
 
 void wt_refused(const struct blob *ko, const char *about)
 {
-	const struct wrap_options opt = {.name = "test"};
+	const struct wrap_options opt = { .name = "test" };
 	struct wrap_result r;
 	struct error err;
 
@@ -103,7 +103,7 @@ const struct gm_header *wt_header(const struct wrap_result *r)
 
 struct wt_elf wt_open(const struct blob *b)
 {
-	struct wt_elf e = {0};
+	struct wt_elf e = { 0 };
 
 	assert_int_not_equal(elf_version(EV_CURRENT), EV_NONE);
 	e.elf = elf_memory((char *)b->data, b->size);
@@ -176,11 +176,12 @@ struct wt_image wt_load(const struct wrap_result *r, uint64_t base, uint64_t imp
 	const struct gm_segment *s = WT_TABLE(r, segments);
 	const struct gm_reloc *rel = WT_TABLE(r, relocs);
 	const uint8_t *image = WT_TABLE(r, image);
-	struct wt_image m = {.base = base, .import = import};
+	struct wt_image m = { .base = base, .import = import };
 
 	for (uint32_t i = 0; i < h->segments.count; i++)
 		m.pages = s[i].start / GM_PAGE + (s[i].size + GM_PAGE - 1) / GM_PAGE;
-	m.data = calloc(m.pages, GM_PAGE);
+	assert_in_range(m.pages, 1, GM_MAX_PAGES);
+	m.data = calloc(m.pages ? m.pages : 1, GM_PAGE);
 	assert_non_null(m.data);
 	for (uint32_t i = 0; i < h->segments.count; i++)
 		if (s[i].image != GM_NONE)
@@ -188,8 +189,8 @@ struct wt_image wt_load(const struct wrap_result *r, uint64_t base, uint64_t imp
 	for (uint32_t i = 0; i < h->relocs.count; i++) {
 		uint64_t p = base + rel[i].moff, v;
 
-		v = rel[i].kind == GM_TARGET_SEGMENT ? base + s[rel[i].target].start :
-						       import + 16 * rel[i].target;
+		v = rel[i].kind == GM_TARGET_SEGMENT ? base + s[rel[i].target].start
+						     : import + 16 * rel[i].target;
 		v += (uint64_t)rel[i].addend;
 		if (rel[i].type == GM_R_PC32 || rel[i].type == GM_R_PLT32 ||
 		    rel[i].type == GM_R_PC64)
