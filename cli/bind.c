@@ -3,6 +3,7 @@
  * guardhouse bind: the administrator's signature under "this exact code gets these privileges".
  * Keys are one line of text each; the public one lies beside the secret one as FILE.pub.
  */
+#define _GNU_SOURCE /* asprintf */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -85,6 +86,7 @@ static bool read_key(const char *path, const char *label, uint8_t *bytes, size_t
 	struct blob b;
 	bool ok = true;
 
+	memset(bytes, 0, n);
 	if (!blob_read(&b, path, 4096, err))
 		return false;
 	if (b.size < skip || memcmp(b.data, label, skip) != 0) {
@@ -110,14 +112,11 @@ static bool read_key(const char *path, const char *label, uint8_t *bytes, size_t
 
 static bool make_keys(const char *path, struct binding_key *key, struct error *err)
 {
-	size_t n = strlen(path);
-	char *pub = malloc(n + sizeof(".pub"));
+	char *pub;
 	bool ok;
 
-	if (!pub)
+	if (asprintf(&pub, "%s.pub", path) < 0)
 		return error_set(err, "%s: out of memory", path);
-	memcpy(pub, path, n);
-	strcpy(pub + n, ".pub");
 	ok = binding_keygen(key, NULL, err) &&
 	     write_key(path, SECRET_LABEL, key->secret_key, BINDING_SECRET_BYTES, 0600, err) &&
 	     write_key(pub, PUBLIC_LABEL, key->public_key, BINDING_PUBLIC_BYTES, 0644, err);
@@ -163,7 +162,7 @@ static int fill(const struct bind_options *o, const struct blob *manifest, struc
 	const struct gm_header *h = (const void *)manifest->data;
 	const struct gm_privilege *p = (const void *)(manifest->data + h->privileges.offset);
 
-	*b = (struct guard_binding){.policy = o->policy};
+	*b = (struct guard_binding){ .policy = o->policy };
 	manifest_digest(manifest, b->digest);
 	for (unsigned i = 0; i < o->ngrants; i++) {
 		char *range = strchr(o->grants[i], '=');
@@ -173,12 +172,13 @@ static int fill(const struct bind_options *o, const struct blob *manifest, struc
 			*range++ = 0;
 		n = privilege_named(manifest, o->grants[i]);
 		if (n == GM_MAX_PRIVILEGES)
-			return verb_usage("bind", "--grant %s: the manifest asks for no such privilege",
+			return verb_usage("bind",
+					  "--grant %s: the manifest asks for no such privilege",
 					  o->grants[i]);
 		if ((p[n].kind == GM_PRIV_DEVICE) != (range != NULL))
 			return verb_usage("bind", "--grant %s: %s", o->grants[i],
-					  range ? "only a device has a range" :
-						  "a device needs =0xBASE+0xLENGTH");
+					  range ? "only a device has a range"
+						: "a device needs =0xBASE+0xLENGTH");
 		if (range && !parse_range(range, &b->resource[n]))
 			return verb_usage("bind", "--grant %s: the range is not 0xBASE+0xLENGTH",
 					  o->grants[i]);
@@ -198,8 +198,8 @@ static int fill(const struct bind_options *o, const struct blob *manifest, struc
 static int sign(const struct bind_options *o)
 {
 	struct guard_binding b;
-	struct binding_key key = {0};
-	struct blob manifest = {0}, file = {0};
+	struct binding_key key = { 0 };
+	struct blob manifest = { 0 }, file = { 0 };
 	struct error err;
 	int rc = EXIT_EXPECTED;
 
@@ -225,7 +225,7 @@ static int sign(const struct bind_options *o)
 static int show(const struct bind_options *o)
 {
 	uint8_t public_key[BINDING_PUBLIC_BYTES], digest[32];
-	struct blob file = {0}, manifest = {0};
+	struct blob file = { 0 }, manifest = { 0 };
 	struct guard_binding b;
 	struct error err;
 	int rc = EXIT_EXPECTED;
@@ -267,24 +267,37 @@ static bool choose(const char *word, const char *const *list, uint8_t *value)
 
 static int parse(int argc, char **argv, struct bind_options *o, bool *done)
 {
-	enum { OPT_KEYGEN = 256, OPT_KEY, OPT_PUB, OPT_SHOW, OPT_GRANT, OPT_REQUIRE, OPT_STACK,
-	       OPT_REGISTERS, OPT_MAPPING, OPT_REFUSAL, OPT_CHAINS, OPT_JSON, OPT_HELP };
+	enum {
+		OPT_KEYGEN = 256,
+		OPT_KEY,
+		OPT_PUB,
+		OPT_SHOW,
+		OPT_GRANT,
+		OPT_REQUIRE,
+		OPT_STACK,
+		OPT_REGISTERS,
+		OPT_MAPPING,
+		OPT_REFUSAL,
+		OPT_CHAINS,
+		OPT_JSON,
+		OPT_HELP
+	};
 	static const struct option options[] = {
-		{"keygen", required_argument, NULL, OPT_KEYGEN},
-		{"key", required_argument, NULL, OPT_KEY},
-		{"pub", required_argument, NULL, OPT_PUB},
-		{"show", required_argument, NULL, OPT_SHOW},
-		{"grant", required_argument, NULL, OPT_GRANT},
-		{"require", required_argument, NULL, OPT_REQUIRE},
-		{"stack", required_argument, NULL, OPT_STACK},
-		{"registers", required_argument, NULL, OPT_REGISTERS},
-		{"mapping", required_argument, NULL, OPT_MAPPING},
-		{"refusal", required_argument, NULL, OPT_REFUSAL},
-		{"chains", required_argument, NULL, OPT_CHAINS},
-		{"output", required_argument, NULL, 'o'},
-		{"json", no_argument, NULL, OPT_JSON},
-		{"help", no_argument, NULL, OPT_HELP},
-		{NULL, 0, NULL, 0},
+		{ "keygen", required_argument, NULL, OPT_KEYGEN },
+		{ "key", required_argument, NULL, OPT_KEY },
+		{ "pub", required_argument, NULL, OPT_PUB },
+		{ "show", required_argument, NULL, OPT_SHOW },
+		{ "grant", required_argument, NULL, OPT_GRANT },
+		{ "require", required_argument, NULL, OPT_REQUIRE },
+		{ "stack", required_argument, NULL, OPT_STACK },
+		{ "registers", required_argument, NULL, OPT_REGISTERS },
+		{ "mapping", required_argument, NULL, OPT_MAPPING },
+		{ "refusal", required_argument, NULL, OPT_REFUSAL },
+		{ "chains", required_argument, NULL, OPT_CHAINS },
+		{ "output", required_argument, NULL, 'o' },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "help", no_argument, NULL, OPT_HELP },
+		{ NULL, 0, NULL, 0 },
 	};
 	uint64_t n;
 	bool ok = true;
@@ -329,8 +342,9 @@ static int parse(int argc, char **argv, struct bind_options *o, bool *done)
 			help();
 			*done = true;
 			return EXIT_EXPECTED;
-		default: return verb_usage("bind", "%s: unknown, or without its argument",
-					   argv[optind - 1]);
+		default:
+			return verb_usage("bind", "%s: unknown, or without its argument",
+					  argv[optind - 1]);
 		}
 	}
 	if (!ok)
@@ -352,7 +366,7 @@ static int parse(int argc, char **argv, struct bind_options *o, bool *done)
 
 int verb_bind(int argc, char **argv)
 {
-	struct bind_options o = {.policy.chains = 64};
+	struct bind_options o = { .policy.chains = 64 };
 	bool done = false;
 	int rc = parse(argc, argv, &o, &done);
 

@@ -114,9 +114,8 @@ static void print_wrapped(const json_t *r)
 
 static void print_manifest(const json_t *r)
 {
-	static const char *const counts[] = {"gates",	     "entries",	    "imports",
-					     "relocations",  "sites",	    "return_sites",
-					     "unwind_rows",  "fixups"};
+	static const char *const counts[] = { "gates", "entries",      "imports",     "relocations",
+					      "sites", "return_sites", "unwind_rows", "fixups" };
 	const json_t *p;
 	size_t i;
 
@@ -190,17 +189,16 @@ static int inspect(const char *path, const struct blob *in, const struct wrap_op
 	json_t *report;
 
 	if (starts(in, "GHBIND"))
-		return binding_peek(path, in, &b, &err) ?
-			       show_binding(path, &b, false, NULL, as_json) :
-			       verb_error("inspect", &err);
+		return binding_peek(path, in, &b, &err)
+			       ? show_binding(path, &b, false, NULL, as_json)
+			       : verb_error("inspect", &err);
 	if (starts(in, "GHMANIF"))
 		return inspect_manifest(path, in, as_json);
 	if (starts(in, "{"))
 		return inspect_json(path, in, binary);
 	if (report_is_wrapped(path, in)) {
 		report = report_wrapped(path, in, &err);
-		return report ? print(report, as_json, print_wrapped) :
-				verb_error("inspect", &err);
+		return report ? print(report, as_json, print_wrapped) : verb_error("inspect", &err);
 	}
 	report = report_module(opt, path, in, &err);
 	return report ? print(report, as_json, print_module) : verb_error("inspect", &err);
@@ -210,14 +208,14 @@ int verb_inspect(int argc, char **argv)
 {
 	enum { OPT_JSON = 256, OPT_BINARY, OPT_PRIVATE, OPT_HELP };
 	static const struct option options[] = {
-		{"json", no_argument, NULL, OPT_JSON},
-		{"binary", required_argument, NULL, OPT_BINARY},
-		{"private", required_argument, NULL, OPT_PRIVATE},
-		{"help", no_argument, NULL, OPT_HELP},
-		{NULL, 0, NULL, 0},
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "binary", required_argument, NULL, OPT_BINARY },
+		{ "private", required_argument, NULL, OPT_PRIVATE },
+		{ "help", no_argument, NULL, OPT_HELP },
+		{ NULL, 0, NULL, 0 },
 	};
 	const char *private_section, *binary = NULL;
-	struct wrap_options opt = {.private_sections = &private_section};
+	struct wrap_options opt = { .private_sections = &private_section };
 	struct error err;
 	struct blob in;
 	bool json = false;
@@ -235,8 +233,9 @@ int verb_inspect(int argc, char **argv)
 			break;
 		case 'h':
 		case OPT_HELP: help(); return EXIT_EXPECTED;
-		default: return verb_usage("inspect", "%s: unknown, or without its argument",
-					   argv[optind - 1]);
+		default:
+			return verb_usage("inspect", "%s: unknown, or without its argument",
+					  argv[optind - 1]);
 		}
 	}
 	if (optind + 1 != argc)

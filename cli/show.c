@@ -9,14 +9,15 @@
 #include "cli/verbs.h"
 #include "wrap/wrap.h"
 
-const char *const show_stack_policies[] = {"returns", "exact", "none", NULL};
-const char *const show_register_policies[] = {"verify", "scrub", NULL};
-const char *const show_mapping_policies[] = {"checked", "locked", NULL};
-const char *const show_refusal_policies[] = {"gp", "quarantine", "stop", NULL};
+const char *const show_stack_policies[] = { "returns", "exact", "none", NULL };
+const char *const show_register_policies[] = { "verify", "scrub", NULL };
+const char *const show_mapping_policies[] = { "checked", "locked", NULL };
+const char *const show_refusal_policies[] = { "gp", "quarantine", "stop", NULL };
 
 const char *show_privilege_kind(uint32_t kind)
 {
-	static const char *const kinds[GM_PRIVS] = {"private", "device", "mwait", "ioport", "msr"};
+	static const char *const kinds[GM_PRIVS] = { "private", "device", "mwait", "ioport",
+						     "msr" };
 
 	return kind < GM_PRIVS ? kinds[kind] : "?";
 }

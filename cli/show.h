@@ -8,7 +8,8 @@
 
 /* The words of the policies, NULL-terminated, in the order of model/guard.h's enums. */
 extern const char *const show_stack_policies[], *const show_register_policies[],
-	*const show_mapping_policies[], *const show_refusal_policies[];
+							*const show_mapping_policies[],
+								*const show_refusal_policies[];
 
 const char *show_privilege_kind(uint32_t kind);
 /* manifest NULL: privileges go by number. Returns an exit code. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* guardhouse wrap: a kernel module in, a guarded module and its manifest out. */
+#define _GNU_SOURCE /* asprintf */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,8 +54,8 @@ static bool parse_privilege(char *text, struct wrap_privilege *p)
 		kind++;
 	if (kind == GM_PRIVS || (name && !*name))
 		return false;
-	*p = (struct wrap_privilege){.kind = (enum gm_privilege_kind)kind,
-				     .name = name ? name : text};
+	*p = (struct wrap_privilege){ .kind = (enum gm_privilege_kind)kind,
+				      .name = name ? name : text };
 	if ((kind == GM_PRIV_IOPORT || kind == GM_PRIV_MSR) != (first != NULL))
 		return false;
 	if (!first)
@@ -71,15 +72,11 @@ static bool parse_privilege(char *text, struct wrap_privilege *p)
 static char *default_manifest(const char *output)
 {
 	size_t n = strlen(output);
-	char *path = malloc(n + sizeof(".manifest"));
+	char *path;
 
-	if (!path)
-		return NULL;
 	if (n > 3 && strcmp(output + n - 3, ".ko") == 0)
 		n -= 3;
-	memcpy(path, output, n);
-	strcpy(path + n, ".manifest");
-	return path;
+	return asprintf(&path, "%.*s.manifest", (int)n, output) < 0 ? NULL : path;
 }
 
 static bool write_all(const struct wrap_result *r, const char *input, const char *output,
@@ -104,21 +101,21 @@ int verb_wrap(int argc, char **argv)
 {
 	enum { OPT_JSON = 256, OPT_X, OPT_NAME, OPT_PRIVATE, OPT_PRIVILEGE, OPT_HELP };
 	static const struct option options[] = {
-		{"output", required_argument, NULL, 'o'},
-		{"manifest", required_argument, NULL, 'm'},
-		{"json", required_argument, NULL, OPT_JSON},
-		{"x", required_argument, NULL, OPT_X},
-		{"name", required_argument, NULL, OPT_NAME},
-		{"private", required_argument, NULL, OPT_PRIVATE},
-		{"privilege", required_argument, NULL, OPT_PRIVILEGE},
-		{"help", no_argument, NULL, OPT_HELP},
-		{NULL, 0, NULL, 0},
+		{ "output", required_argument, NULL, 'o' },
+		{ "manifest", required_argument, NULL, 'm' },
+		{ "json", required_argument, NULL, OPT_JSON },
+		{ "x", required_argument, NULL, OPT_X },
+		{ "name", required_argument, NULL, OPT_NAME },
+		{ "private", required_argument, NULL, OPT_PRIVATE },
+		{ "privilege", required_argument, NULL, OPT_PRIVILEGE },
+		{ "help", no_argument, NULL, OPT_HELP },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct wrap_privilege privileges[GM_MAX_PRIVILEGES];
 	const char *private_sections[MAX_PRIVATE];
-	struct wrap_options opt = {.x = GM_X_VMMCALL,
-				   .private_sections = private_sections,
-				   .privileges = privileges};
+	struct wrap_options opt = { .x = GM_X_VMMCALL,
+				    .private_sections = private_sections,
+				    .privileges = privileges };
 	const char *output = NULL, *manifest = NULL, *json = NULL;
 	struct wrap_result result;
 	struct error err;
@@ -153,7 +150,8 @@ int verb_wrap(int argc, char **argv)
 			break;
 		case 'h':
 		case OPT_HELP: help(); return EXIT_EXPECTED;
-		default: return verb_usage("wrap", "%s: unknown, or without its argument",
+		default:
+			return verb_usage("wrap", "%s: unknown, or without its argument",
 					  argv[optind - 1]);
 		}
 	}

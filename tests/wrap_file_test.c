@@ -24,8 +24,8 @@ typedef bool (*parse_fn)(const struct blob *b, struct error *err);
 /* Feeds a copy of exactly n bytes, so that ASan sees a read behind them. */
 static bool feed(parse_fn parse, const uint8_t *bytes, size_t n)
 {
-	struct blob b = {malloc(n ? n : 1), n};
-	struct error err = {""};
+	struct blob b = { malloc(n ? n : 1), n };
+	struct error err = { "" };
 	bool ok;
 
 	assert_non_null(b.data);
@@ -41,9 +41,12 @@ static bool feed(parse_fn parse, const uint8_t *bytes, size_t n)
 static void attack(parse_fn parse, const struct blob *good, size_t cuts, uint64_t seed)
 {
 	uint8_t *b = malloc(good->size + 1);
-	size_t step = good->size / cuts + 1;
+	size_t step;
 
 	assert_non_null(b);
+	if (!b || !good->size || !cuts)
+		return;
+	step = good->size / cuts + 1;
 	assert_true(feed(parse, good->data, good->size));
 	for (size_t n = 0; n < good->size; n += n < 4096 || n + 4096 > good->size ? 1 : step)
 		assert_false(feed(parse, good->data, n));
@@ -56,8 +59,9 @@ static void attack(parse_fn parse, const struct blob *good, size_t cuts, uint64_
 			case 0: b[at] = (uint8_t)next(&seed); break;
 			case 1: b[at] ^= (uint8_t)(1u << next(&seed) % 8); break;
 			case 2: b[at] = 0xff; break;
-			default: memset(b + at, next(&seed) % 2 ? 0xff : 0,
-					at + 4 <= good->size ? 4 : 1);
+			default:
+				memset(b + at, next(&seed) % 2 ? 0xff : 0,
+				       at + 4 <= good->size ? 4 : 1);
 			}
 		}
 		feed(parse, b, good->size);
@@ -74,7 +78,7 @@ static void attack(parse_fn parse, const struct blob *good, size_t cuts, uint64_
 
 static bool parse_object(const struct blob *b, struct error *err)
 {
-	const struct wrap_options opt = {.name = "m", .x = GM_X_OUT};
+	const struct wrap_options opt = { .name = "m", .x = GM_X_OUT };
 	struct wrap_result r;
 
 	if (!wrap_module(&opt, "hostile", b, &r, err))
@@ -108,7 +112,7 @@ static bool parse_json(const struct blob *b, struct error *err)
 
 static void test_hostile_objects(void **state)
 {
-	static const char *const flags[] = {WT_PLAIN, WT_RETPOLINE};
+	static const char *const flags[] = { WT_PLAIN, WT_RETPOLINE };
 
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
@@ -143,7 +147,7 @@ static void test_hostile_driver(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 60; i++) {
-		struct blob b = {malloc(ko.size), ko.size};
+		struct blob b = { malloc(ko.size), ko.size };
 
 		memcpy(b.data, ko.data, ko.size);
 		for (unsigned k = 0; k < 8; k++)
@@ -173,7 +177,7 @@ static void test_hostile_manifests(void **state)
 			r.manifest.data[at] ^= (uint8_t)(1u << bit);
 		}
 	assert_true(manifest_to_json("hostile", &r.manifest, &json, &err));
-	text = (struct blob){(uint8_t *)json, strlen(json)};
+	text = (struct blob){ (uint8_t *)json, strlen(json) };
 	/* without its last newline it is still JSON */
 	text.size--;
 	attack(parse_json, &text, 64, 43);
@@ -193,28 +197,28 @@ static void test_manifest_check_finds(void **state)
 		uint32_t value;
 		const char *about;
 	} lies[] = {
-		{0, 0, "not a manifest"},
-		{8, 2, "version"},
-		{12, 1, "bytes"},
-		{16, 9, "crossing kind"},
-		{20, 2, "flags"},
-		{24, 0xfffffff0, "names"},
-		{h->segments.offset + offsetof(struct gm_segment, kind), 77, "segment kind"},
-		{h->segments.offset + offsetof(struct gm_segment, start), 4096, "starts at"},
-		{h->segments.offset + offsetof(struct gm_segment, size), 0, "bytes"},
-		{h->segments.offset + offsetof(struct gm_segment, image), GM_NONE, "no image"},
-		{h->gates.offset, 16, "gate 0"},
-		{h->gates.offset + offsetof(struct gm_gate, kind), 0x0000ff00, "gate 0"},
-		{h->gates.offset + offsetof(struct gm_gate, kind), GM_GATE_PAD, "leave-return"},
-		{h->entries.offset, 0x00fffff0, "entry 0"},
-		{h->entries.offset + offsetof(struct gm_entry, headroom), 1, "headroom"},
-		{h->entries.offset + offsetof(struct gm_entry, gate), 0, "not its own"},
-		{h->imports.offset + offsetof(struct gm_import, preserve), 16, "registers"},
-		{h->relocs.offset, 0x00fffff0, "verified"},
-		{h->relocs.offset + offsetof(struct gm_reloc, type), 3, "relocation"},
-		{h->retsites.offset, 0x00fffff0, "return site"},
-		{h->unwind.offset + sizeof(struct gm_unwind), 0, "unwind"},
-		{h->privileges.offset, 99, "privilege"},
+		{ 0, 0, "not a manifest" },
+		{ 8, 2, "version" },
+		{ 12, 1, "bytes" },
+		{ 16, 9, "crossing kind" },
+		{ 20, 2, "flags" },
+		{ 24, 0xfffffff0, "names" },
+		{ h->segments.offset + offsetof(struct gm_segment, kind), 77, "segment kind" },
+		{ h->segments.offset + offsetof(struct gm_segment, start), 4096, "starts at" },
+		{ h->segments.offset + offsetof(struct gm_segment, size), 0, "bytes" },
+		{ h->segments.offset + offsetof(struct gm_segment, image), GM_NONE, "no image" },
+		{ h->gates.offset, 16, "gate 0" },
+		{ h->gates.offset + offsetof(struct gm_gate, kind), 0x0000ff00, "gate 0" },
+		{ h->gates.offset + offsetof(struct gm_gate, kind), GM_GATE_PAD, "leave-return" },
+		{ h->entries.offset, 0x00fffff0, "entry 0" },
+		{ h->entries.offset + offsetof(struct gm_entry, headroom), 1, "headroom" },
+		{ h->entries.offset + offsetof(struct gm_entry, gate), 0, "not its own" },
+		{ h->imports.offset + offsetof(struct gm_import, preserve), 16, "registers" },
+		{ h->relocs.offset, 0x00fffff0, "verified" },
+		{ h->relocs.offset + offsetof(struct gm_reloc, type), 3, "relocation" },
+		{ h->retsites.offset, 0x00fffff0, "return site" },
+		{ h->unwind.offset + sizeof(struct gm_unwind), 0, "unwind" },
+		{ h->privileges.offset, 99, "privilege" },
 	};
 	struct error err;
 
@@ -240,9 +244,9 @@ static void test_manifest_check_finds(void **state)
 
 static void lossless(const struct blob *manifest)
 {
-	struct blob back;
+	struct blob back = { 0 };
 	struct error err;
-	char *json;
+	char *json = NULL;
 
 	if (!manifest_to_json("m", manifest, &json, &err) ||
 	    !manifest_from_json("m", json, strlen(json), &back, &err))
@@ -255,7 +259,7 @@ static void lossless(const struct blob *manifest)
 
 static void test_json_is_lossless(void **state)
 {
-	static const char *const flags[] = {WT_PLAIN, WT_RETPOLINE, "-O0"};
+	static const char *const flags[] = { WT_PLAIN, WT_RETPOLINE, "-O0" };
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++)
@@ -317,14 +321,14 @@ static bool parse_peek(const struct blob *b, struct error *err)
 
 static struct guard_binding example(void)
 {
-	struct guard_binding b = {.bound = 5,
-				  .resource[2] = {0xd0000000, 0x1000},
-				  .policy = {.stack = GUARD_STACK_EXACT,
-					     .registers = GUARD_REGS_SCRUB,
-					     .mapping = GUARD_MAPPING_LOCKED,
-					     .refusal = GUARD_REFUSE_QUARANTINE,
-					     .chains = 17,
-					     .required = 4}};
+	struct guard_binding b = { .bound = 5,
+				   .resource[2] = { 0xd0000000, 0x1000 },
+				   .policy = { .stack = GUARD_STACK_EXACT,
+					       .registers = GUARD_REGS_SCRUB,
+					       .mapping = GUARD_MAPPING_LOCKED,
+					       .refusal = GUARD_REFUSE_QUARANTINE,
+					       .chains = 17,
+					       .required = 4 } };
 
 	for (unsigned i = 0; i < 32; i++)
 		b.digest[i] = (uint8_t)i;

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* DWARF numbers of GPRs by encoding number. */
-static const unsigned dwarf_of[16] = {0, 2, 1, 3, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15};
+static const unsigned dwarf_of[16] = { 0, 2, 1, 3, 7, 6, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15 };
 
 static const struct gm_unwind *row_at(const struct wrap_result *r, uint32_t moff)
 {
@@ -52,8 +52,10 @@ static void compare(Dwarf_CFI *cfi, Dwarf_Addr pc, const struct gm_unwind *u, co
 
 	assert_int_equal(dwarf_cfi_addrframe(cfi, pc, &frame), 0);
 	assert_int_equal(dwarf_frame_cfa(frame, &ops, &n), 0);
-	if (!u || u->cfa_rule == GM_CFA_NONE)
+	if (!u || u->cfa_rule == GM_CFA_NONE) {
 		fail_msg("%s: no rule at 0x%llx", name, (unsigned long long)pc);
+		return;
+	}
 	if (n == 1) {
 		assert_int_equal(ops[0].atom, DW_OP_bregx);
 		assert_int_equal(u->cfa_rule, GM_CFA_REG);
@@ -94,7 +96,8 @@ static Elf *link_fixed(const struct blob *ko, int *fd)
 	close(*fd);
 	snprintf(out, sizeof(out), "%s.out", path);
 	snprintf(command, sizeof(command),
-		 "ld -static -e 0 -Ttext 0x400000 --unresolved-symbols=ignore-all -o %s %s", out, path);
+		 "ld -static -e 0 -Ttext 0x400000 --unresolved-symbols=ignore-all -o %s %s", out,
+		 path);
 	assert_int_equal(system(command), 0);
 	*fd = open(out, O_RDONLY);
 	assert_true(*fd >= 0);
@@ -108,7 +111,7 @@ static Elf *link_fixed(const struct blob *ko, int *fd)
 /* Every byte of every function; returns how many bytes were compared. */
 static size_t compare_all(const struct blob *ko, const struct wrap_result *r)
 {
-	struct wt_elf e = wt_open(ko), l = {0};
+	struct wt_elf e = wt_open(ko), l = { 0 };
 	Dwarf_CFI *cfi;
 	size_t bytes = 0, n;
 	int fd;
@@ -149,8 +152,9 @@ static size_t compare_all(const struct blob *ko, const struct wrap_result *r)
 
 static void test_eh_frame_agrees_with_elfutils(void **state)
 {
-	static const char *const flags[] = {WT_PLAIN, WT_RETPOLINE, "-fno-omit-frame-pointer",
-					    "-O0", "-Os", "-fno-omit-frame-pointer -O3"};
+	static const char retpoline[] = WT_RETPOLINE; /* many words, one string */
+	static const char *const flags[] = { WT_PLAIN, retpoline, "-fno-omit-frame-pointer",
+					     "-O0",    "-Os",	  "-fno-omit-frame-pointer -O3" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
@@ -171,7 +175,7 @@ static bool effect(const ZydisDecodedInstruction *in, const ZydisDecodedOperand 
 
 	*down = 0;
 	switch (in->mnemonic) {
-	case ZYDIS_MNEMONIC_PUSH: *down = 8; return true;
+	case ZYDIS_MNEMONIC_PUSH:
 	case ZYDIS_MNEMONIC_PUSHFQ: *down = 8; return true;
 	case ZYDIS_MNEMONIC_POP:
 	case ZYDIS_MNEMONIC_POPFQ: *down = -8; return !rsp;
@@ -206,7 +210,8 @@ static void check_flow(const struct wrap_result *r, const uint8_t *code, size_t 
 		const struct gm_unwind *u = row_at(r, start + (uint32_t)at), *v;
 		int64_t down;
 
-		assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code + at, n - at, &in, op)));
+		assert_true(
+			ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code + at, n - at, &in, op)));
 		if (!by_rsp(u))
 			continue;
 		if (in.meta.category == ZYDIS_CATEGORY_UNCOND_BR ||
@@ -280,7 +285,7 @@ static void test_return_sites(void **state)
 	static const struct {
 		const char *section;
 		uint32_t kind;
-	} code[] = {{".text", GM_SEG_TEXT}, {".init.text", GM_SEG_INIT_TEXT}};
+	} code[] = { { ".text", GM_SEG_TEXT }, { ".init.text", GM_SEG_INIT_TEXT } };
 
 	(void)state;
 	for (size_t s = 0; s < 2; s++) {
@@ -295,8 +300,8 @@ static void test_return_sites(void **state)
 		for (size_t at = 0; at < n; at += in.length) {
 			bool found = false;
 
-			assert_true(ZYAN_SUCCESS(
-				ZydisDecoderDecodeFull(&d, b + at, n - at, &in, op)));
+			assert_true(
+				ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, b + at, n - at, &in, op)));
 			for (uint32_t i = 0; i < count; i++)
 				found |= sites[i] == start + at + in.length;
 			if (in.mnemonic == ZYDIS_MNEMONIC_CALL) {

@@ -103,7 +103,7 @@ bool binding_sign(const struct guard_binding *b, const struct binding_key *key, 
 	const char *wrong;
 	size_t at;
 
-	*file = (struct blob){0};
+	*file = (struct blob){ 0 };
 	if (!ready(err))
 		return false;
 	memcpy(f.magic, BINDING_MAGIC, sizeof(f.magic));
@@ -117,11 +117,11 @@ bool binding_sign(const struct guard_binding *b, const struct binding_key *key, 
 		return error_set(err, "binding: offset 0x%zx: %s", at, wrong);
 	crypto_sign_detached(f.signature, NULL, (const uint8_t *)&f,
 			     offsetof(struct binding_file, signature), key->secret_key);
-	file->data = malloc(sizeof(f));
+	file->size = sizeof(f);
+	file->data = malloc(file->size);
 	if (!file->data)
 		return error_set(err, "binding: out of memory");
 	memcpy(file->data, &f, sizeof(f));
-	file->size = sizeof(f);
 	return true;
 }
 
@@ -152,7 +152,7 @@ static bool read_file(const char *path, const struct blob *file, const uint8_t *
 	wrong = out_of_range(&f, &at);
 	if (wrong)
 		return error_set(err, "%s: offset 0x%zx: %s", path, at, wrong);
-	*b = (struct guard_binding){.bound = f.bound};
+	*b = (struct guard_binding){ .bound = f.bound };
 	memcpy(b->digest, f.digest, sizeof(b->digest));
 	for (unsigned i = 0; i < GM_MAX_PRIVILEGES; i++) {
 		b->resource[i].base = f.resource[i].base;

@@ -28,8 +28,8 @@ static int32_t stack_use(const ZydisDecodedInstruction *in, const ZydisDecodedOp
 	for (unsigned i = 0; i < in->operand_count; i++) {
 		if (op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    op[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE &&
-		    ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64,
-						     op[i].reg.value) == ZYDIS_REGISTER_RSP)
+		    ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, op[i].reg.value) ==
+			    ZYDIS_REGISTER_RSP)
 			to = &op[i];
 		else if (op[i].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
 			from = &op[i];
@@ -126,13 +126,13 @@ static bool decode_section(struct module *m, uint32_t index, const ZydisDecoder 
 	struct section *s = &m->sections[index];
 	ZydisDecodedInstruction in;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
-	struct vec insns = {0};
+	struct vec insns = { 0 };
 
 	for (uint64_t at = 0; at < s->hdr.sh_size; at += in.length) {
 		struct insn *out;
 
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, s->data + at,
-							 s->hdr.sh_size - at, &in, op))) {
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, s->data + at, s->hdr.sh_size - at,
+							 &in, op))) {
 			vec_free(&insns);
 			return refuse(m, file_at(s, at),
 				      "%s+0x%llx: these bytes are no instruction", s->name,
@@ -163,7 +163,7 @@ static bool check_branches(struct module *m, uint32_t index)
 		if (in->kind == INSN_CALL_IND || in->kind == INSN_JMP_IND) {
 			struct raw_branch *raw = vec_add(&m->raw, sizeof(*raw), 1);
 
-			*raw = (struct raw_branch){index, in->offset, in->kind};
+			*raw = (struct raw_branch){ index, in->offset, in->kind };
 		}
 		if (in->kind != INSN_CALL && in->kind != INSN_JMP && in->kind != INSN_JCC)
 			continue;

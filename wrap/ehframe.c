@@ -14,7 +14,7 @@
 #define MAX_STATES 32u /* nesting of remember_state */
 
 /* DWARF register numbers differ from the encoding's for the first eight. */
-static const uint8_t gpr_of[16] = {0, 2, 1, 3, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15};
+static const uint8_t gpr_of[16] = { 0, 2, 1, 3, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15 };
 
 struct cursor {
 	struct module *m;
@@ -164,7 +164,7 @@ static void restored(struct state *st, const struct state *initial, uint64_t reg
 
 static void emit(struct cursor *c, uint32_t section, uint64_t at, const struct state *st)
 {
-	struct gm_unwind u = {.cfa_rule = st->deref ? GM_CFA_DEREF : GM_CFA_REG};
+	struct gm_unwind u = { .cfa_rule = st->deref ? GM_CFA_DEREF : GM_CFA_REG };
 
 	if (c->bad)
 		return;
@@ -186,7 +186,7 @@ static void emit(struct cursor *c, uint32_t section, uint64_t at, const struct s
 static void run(struct cursor *c, const struct cie *cie, struct state *st, uint32_t section,
 		uint64_t at, uint64_t stop)
 {
-	struct state stack[MAX_STATES];
+	struct state stack[MAX_STATES] = { 0 };
 	unsigned depth = 0;
 
 	while (!c->bad && c->at < c->end) {
@@ -278,9 +278,7 @@ static void run(struct cursor *c, const struct cie *cie, struct state *st, uint3
 			st->cfa_offset = factored(c, sleb(c), cie->data_align);
 			st->deref = false;
 			continue;
-		case 0x13:
-			st->cfa_offset = factored(c, sleb(c), cie->data_align);
-			continue;
+		case 0x13: st->cfa_offset = factored(c, sleb(c), cie->data_align); continue;
 		case 0x2e: uleb(c); continue; /* GNU_args_size */
 		default: fail(c, "a call frame instruction that is not known"); continue;
 		}
@@ -307,7 +305,7 @@ static bool read_cie(struct cursor *c, struct cie *cie)
 	char augmentation[8] = "";
 	unsigned n = 0;
 
-	*cie = (struct cie){.pointer = 0};
+	*cie = (struct cie){ .pointer = 0 };
 	if (get(c, 1) != 1 && !c->bad)
 		return fail(c, "a version of unwind data that is not known");
 	for (;;) {
@@ -329,7 +327,8 @@ static bool read_cie(struct cursor *c, struct cie *cie)
 		uint64_t len = uleb(c), stop;
 
 		if (c->bad || len > c->end - c->at)
-			return c->bad ? false : fail(c, "an augmentation reaches behind its record");
+			return c->bad ? false
+				      : fail(c, "an augmentation reaches behind its record");
 		stop = c->at + len;
 		for (unsigned i = 1; augmentation[i]; i++) {
 			if (augmentation[i] != 'R')
@@ -344,7 +343,7 @@ static bool read_cie(struct cursor *c, struct cie *cie)
 	}
 	if (cie->pointer != 0x1b && !c->bad) /* pcrel, signed 4 bytes */
 		return fail(c, "an address encoding that is not known");
-	cie->initial = (struct state){.cfa_reg = 16};
+	cie->initial = (struct state){ .cfa_reg = 16 };
 	run(c, cie, &cie->initial, 0, 0, 0);
 	return !c->bad;
 }
@@ -352,7 +351,7 @@ static bool read_cie(struct cursor *c, struct cie *cie)
 static bool read_fde(struct cursor *c, const struct cie *cie, const struct rel *r)
 {
 	struct module *m = c->m;
-	const struct gm_unwind none = {.cfa_rule = GM_CFA_NONE};
+	const struct gm_unwind none = { .cfa_rule = GM_CFA_NONE };
 	struct state st = cie->initial;
 	struct rel_target t;
 	uint64_t size;
@@ -367,7 +366,8 @@ static bool read_fde(struct cursor *c, const struct cie *cie, const struct rel *
 		uint64_t len = uleb(c);
 
 		if (c->bad || len > c->end - c->at)
-			return c->bad ? false : fail(c, "an augmentation reaches behind its record");
+			return c->bad ? false
+				      : fail(c, "an augmentation reaches behind its record");
 		c->at += len;
 	}
 	if (c->bad)
@@ -387,7 +387,7 @@ static bool read_fde(struct cursor *c, const struct cie *cie, const struct rel *
 /* The CIE that an FDE names by its distance. Bounded: each FDE reads its own again. */
 static bool find_cie(struct cursor *c, uint64_t id_at, uint64_t id, struct cie *cie)
 {
-	struct cursor k = {c->m, c->s, 0, c->s->hdr.sh_size, false};
+	struct cursor k = { c->m, c->s, 0, c->s->hdr.sh_size, false };
 	uint64_t len;
 
 	if (id > id_at)
@@ -419,9 +419,9 @@ bool ehframe_read(struct module *m)
 	if (s->hdr.sh_type == SHT_NOBITS)
 		return refuse(m, s->file, ".eh_frame has no contents");
 	while (at < s->hdr.sh_size) {
-		struct cursor c = {m, s, at, s->hdr.sh_size, false};
+		struct cursor c = { m, s, at, s->hdr.sh_size, false };
 		uint64_t len = get(&c, 4), id_at = c.at, id;
-		struct cie cie;
+		struct cie cie = { 0 };
 
 		if (c.bad)
 			return false;

@@ -44,10 +44,10 @@
 #define STUB_BYTES 16u
 
 static const uint8_t x_bytes[GM_X_KINDS][GM_X_BYTES] = {
-	[GM_X_VMMCALL] = {0x0f, 0x01, 0xd9},
-	[GM_X_VMCALL] = {0x0f, 0x01, 0xc1},
-	[GM_X_OUT] = {0xe6, 0xb6, 0x90},
-	[GM_X_NOP] = {0x0f, 0x1f, 0x00},
+	[GM_X_VMMCALL] = { 0x0f, 0x01, 0xd9 },
+	[GM_X_VMCALL] = { 0x0f, 0x01, 0xc1 },
+	[GM_X_OUT] = { 0xe6, 0xb6, 0x90 },
+	[GM_X_NOP] = { 0x0f, 0x1f, 0x00 },
 };
 
 /* A section in the making. */
@@ -121,7 +121,7 @@ static uint32_t add_gate(struct module *m, enum gm_gate_kind kind, uint32_t inde
 
 static bool has_endbr(const struct module *m, const struct function *f)
 {
-	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 	const struct section *s = &m->sections[f->section];
 
 	return s->hdr.sh_size - f->value >= 4 && memcmp(s->data + f->value, endbr64, 4) == 0;
@@ -132,10 +132,10 @@ bool gates_plan(struct module *m)
 {
 	struct entry *e = m->entries.data;
 
-	m->thunks_section = object_add_section(m, THUNKS_NAME, SHT_PROGBITS,
-					       SHF_ALLOC | SHF_EXECINSTR, 16);
-	m->gates_section = object_add_section(m, GATES_NAME, SHT_PROGBITS,
-					      SHF_ALLOC | SHF_EXECINSTR, GM_PAGE);
+	m->thunks_section =
+		object_add_section(m, THUNKS_NAME, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, 16);
+	m->gates_section =
+		object_add_section(m, GATES_NAME, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, GM_PAGE);
 	m->sections[m->thunks_section].role = ROLE_TEXT;
 	m->sections[m->gates_section].role = ROLE_GATES;
 	m->thunks_sym = object_add_symbol(m, "__guard_text", m->thunks_section, 0, STT_NOTYPE);
@@ -173,8 +173,8 @@ bool gates_plan(struct module *m)
 
 static void make_gate(struct module *m, struct emit *e, struct gate *g)
 {
-	static const uint8_t lea[] = {0x48, 0x8d, 0x64, 0x24, 0xf8};
-	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	static const uint8_t lea[] = { 0x48, 0x8d, 0x64, 0x24, 0xf8 };
+	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 	const uint8_t *x = x_bytes[m->opt->x];
 	const struct function *f;
 
@@ -270,7 +270,7 @@ static void finish(struct section *s, struct emit *e)
 /* Makes the contents of both sections. A branch to f needs f's own symbol at offset 0 of it. */
 bool gates_make(struct module *m)
 {
-	struct emit gates = {0}, thunks = {0};
+	struct emit gates = { 0 }, thunks = { 0 };
 
 	put1(&thunks, 0xc3); /* the return thunk, __fentry__ too */
 	put1(&thunks, 0xcc);

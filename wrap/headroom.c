@@ -69,8 +69,7 @@ static const struct rel *rel_of(const struct section *s, const struct insn *in)
 static uint32_t measure(struct module *m, uint32_t index, unsigned depth);
 
 /* What a branch adds below the frame that makes it. */
-static uint32_t branch_depth(struct module *m, uint32_t self, const struct insn *in,
-			     unsigned depth)
+static uint32_t branch_depth(struct module *m, uint32_t self, const struct insn *in, unsigned depth)
 {
 	const struct section *s = &m->sections[m->functions[self].section];
 	const struct rel *r = rel_of(s, in);

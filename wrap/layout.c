@@ -14,8 +14,8 @@
 enum category { CAT_TEXT, CAT_RODATA, CAT_RO_AFTER_INIT, CAT_DATA, CATEGORIES };
 
 static const char *const segment_names[2][CATEGORIES] = {
-	{"text", "rodata", "ro_after_init", "data"},
-	{"init.text", "init.rodata", "init.ro_after_init", "init.data"},
+	{ "text", "rodata", "ro_after_init", "data" },
+	{ "init.text", "init.rodata", "init.ro_after_init", "init.data" },
 };
 
 static enum category category_of(const struct section *s)
@@ -62,7 +62,7 @@ static struct segment *open_segment(struct module *m, const char *name, uint32_t
 		return NULL;
 	}
 	g = &m->segments[m->nsegments++];
-	*g = (struct segment){.name = name, .kind = kind};
+	*g = (struct segment){ .name = name, .kind = kind };
 	return g;
 }
 

@@ -123,7 +123,7 @@ static bool is_text(const struct check *c, uint32_t moff)
 static bool check_segments(const struct check *c)
 {
 	const struct gm_segment *s = table(c, &c->h->segments);
-	uint32_t start = 0, n = c->h->segments.count, seen[GM_SEG_KINDS] = {0};
+	uint32_t start = 0, n = c->h->segments.count, seen[GM_SEG_KINDS] = { 0 };
 
 	for (uint32_t i = 0; i < n; i++) {
 		if (!check_name(c, s[i].name, AT(c, segments, gm_segment, i, name)))
@@ -139,16 +139,15 @@ static bool check_segments(const struct check *c)
 			return bad(c, AT(c, segments, gm_segment, i, size),
 				   "segment %u has 0x%x bytes", i, s[i].size);
 		start += (s[i].size + GM_PAGE - 1) / GM_PAGE * GM_PAGE;
-		if (s[i].image == GM_NONE ? verified(s[i].kind) :
-					    (s[i].image > c->h->image.count ||
+		if (s[i].image == GM_NONE ? verified(s[i].kind)
+					  : (s[i].image > c->h->image.count ||
 					     s[i].size > c->h->image.count - s[i].image))
 			return bad(c, AT(c, segments, gm_segment, i, image),
 				   "segment %u has no image, or one outside the table", i);
 		seen[s[i].kind]++;
 	}
 	if (seen[GM_SEG_TEXT] != 1 || seen[GM_SEG_GATES] > 1 || seen[GM_SEG_INIT_TEXT] > 1)
-		return bad(c, c->h->segments.offset,
-			   "%u text, %u gate and %u init text segments",
+		return bad(c, c->h->segments.offset, "%u text, %u gate and %u init text segments",
 			   seen[GM_SEG_TEXT], seen[GM_SEG_GATES], seen[GM_SEG_INIT_TEXT]);
 	return true;
 }
@@ -157,7 +156,7 @@ static bool check_gates(const struct check *c)
 {
 	const struct gm_segment *s = table(c, &c->h->segments);
 	const struct gm_gate *g = table(c, &c->h->gates);
-	uint32_t room = 0, returns[2] = {0};
+	uint32_t room = 0, returns[2] = { 0 };
 
 	for (uint32_t i = 0; i < c->h->segments.count; i++)
 		if (s[i].kind == GM_SEG_GATES)
@@ -181,8 +180,8 @@ static bool check_gates(const struct check *c)
 		returns[0] += g[i].kind == GM_GATE_LEAVE_RETURN;
 		returns[1] += g[i].kind == GM_GATE_ENTER_RETURN;
 	}
-	if (c->h->flags & GM_FLAG_VIEWS ? returns[0] > 1 || returns[1] > 1 :
-					  returns[0] != 1 || returns[1] != 1)
+	if (c->h->flags & GM_FLAG_VIEWS ? returns[0] > 1 || returns[1] > 1
+					: returns[0] != 1 || returns[1] != 1)
 		return bad(c, c->h->gates.offset, "%u leave-return and %u enter-return gates",
 			   returns[0], returns[1]);
 	return true;
@@ -205,10 +204,10 @@ static bool check_entries(const struct check *c)
 		if (e[i].flags & ~(GM_ENTRY_INIT | GM_ENTRY_EXIT))
 			return bad(c, AT(c, entries, gm_entry, i, flags), "entry %u: flags 0x%x", i,
 				   e[i].flags);
-		if (e[i].gate == GM_NONE ? !(c->h->flags & GM_FLAG_VIEWS) :
-					   (e[i].gate >= c->h->gates.count ||
-					    g[e[i].gate].kind != GM_GATE_ENTER ||
-					    g[e[i].gate].index != i))
+		if (e[i].gate == GM_NONE
+			    ? !(c->h->flags & GM_FLAG_VIEWS)
+			    : (e[i].gate >= c->h->gates.count ||
+			       g[e[i].gate].kind != GM_GATE_ENTER || g[e[i].gate].index != i))
 			return bad(c, AT(c, entries, gm_entry, i, gate),
 				   "entry %u: gate %u is not its own", i, e[i].gate);
 	}
@@ -242,9 +241,9 @@ static bool check_reloc(const struct check *c, const struct gm_reloc *r, uint64_
 	if (r->type != GM_R_64 && r->type != GM_R_PC32 && r->type != GM_R_PLT32 &&
 	    r->type != GM_R_32 && r->type != GM_R_32S && r->type != GM_R_PC64)
 		return bad(c, at, "relocation type %u", r->type);
-	if (r->kind == GM_TARGET_SEGMENT ? r->target >= c->h->segments.count :
-	    r->kind == GM_TARGET_IMPORT	 ? r->target >= c->h->imports.count :
-					   !(r->kind == GM_TARGET_OUTSIDE && choice))
+	if (r->kind == GM_TARGET_SEGMENT  ? r->target >= c->h->segments.count
+	    : r->kind == GM_TARGET_IMPORT ? r->target >= c->h->imports.count
+					  : !(r->kind == GM_TARGET_OUTSIDE && choice))
 		return bad(c, at, "relocation target kind %u number %u", r->kind, r->target);
 	return true;
 }
@@ -280,8 +279,7 @@ static bool check_site(const struct check *c, uint32_t i)
 
 	if (s->size == 0 || s->size > GM_MAX_SITE_BYTES || s->flags & ~GM_SITE_RUNTIME)
 		return bad(c, at, "site %u: %u bytes, flags 0x%x", i, s->size, s->flags);
-	if (s->group != GM_NONE &&
-	    (s->group >= c->h->sites.count || s->flags & GM_SITE_RUNTIME))
+	if (s->group != GM_NONE && (s->group >= c->h->sites.count || s->flags & GM_SITE_RUNTIME))
 		return bad(c, at, "site %u: group %u", i, s->group);
 	if (s->count == 0 || s->count > 0xffff || s->first > c->h->choices.count ||
 	    s->count > c->h->choices.count - s->first)
@@ -306,8 +304,8 @@ static bool check_patched(const struct check *c)
 	while (nr < c->h->relocs.count || ns < c->h->sites.count) {
 		bool reloc = ns == c->h->sites.count ||
 			     (nr < c->h->relocs.count && r[nr].moff < s[ns].moff);
-		uint64_t at = reloc ? AT(c, relocs, gm_reloc, nr, moff) :
-				      AT(c, sites, gm_site, ns, moff);
+		uint64_t at = reloc ? AT(c, relocs, gm_reloc, nr, moff)
+				    : AT(c, sites, gm_site, ns, moff);
 		uint32_t moff = reloc ? r[nr].moff : s[ns].moff;
 		uint32_t size = reloc ? width(&r[nr]) : s[ns].size;
 		const struct gm_segment *g = segment_at(c, moff);
@@ -376,7 +374,7 @@ static bool check_privileges(const struct check *c)
 
 bool manifest_check(const char *path, const struct blob *manifest, struct error *err)
 {
-	struct check c = {path, manifest->data, (const void *)manifest->data, err};
+	struct check c = { path, manifest->data, (const void *)manifest->data, err };
 
 	return check_header(&c, manifest->size) && check_tables(&c) && check_segments(&c) &&
 	       check_gates(&c) && check_entries(&c) && check_imports(&c) && check_patched(&c) &&
@@ -397,7 +395,7 @@ void manifest_digest(const struct blob *manifest, uint8_t out[32])
 
 #define TABLE(field, record, limit)                                                                \
 	{                                                                                          \
-		#field, offsetof(struct gm_header, field), sizeof(record), limit                   \
+#field, offsetof(struct gm_header, field), sizeof(record), limit                   \
 	}
 const struct manifest_table manifest_tables[MANIFEST_TABLES] = {
 	TABLE(segments, struct gm_segment, GM_MAX_SEGMENTS),

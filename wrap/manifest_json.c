@@ -38,7 +38,7 @@ static bool index_names(struct name_index *n, const uint8_t *manifest)
 {
 	const struct gm_header *h = (const void *)manifest;
 
-	*n = (struct name_index){.names = (const char *)manifest + h->names.offset};
+	*n = (struct name_index){ .names = (const char *)manifest + h->names.offset };
 	for (uint32_t i = 0; i < h->names.count; i++)
 		n->count += n->names[i] == 0;
 	n->at = calloc(n->count + 1, sizeof(*n->at));
@@ -227,11 +227,10 @@ static void put_table(struct text *t, const struct blob *m, size_t i)
 	put(t, "]}");
 }
 
-bool manifest_to_json(const char *path, const struct blob *manifest, char **json,
-		      struct error *err)
+bool manifest_to_json(const char *path, const struct blob *manifest, char **json, struct error *err)
 {
 	struct name_index names;
-	struct text t = {0};
+	struct text t = { 0 };
 	struct blob back;
 	size_t same = 0;
 	bool ok;
@@ -266,7 +265,8 @@ bool manifest_to_json(const char *path, const struct blob *manifest, char **json
 	blob_free(&back);
 	if (!ok) {
 		free(t.data);
-		return error_set(err, "%s: offset 0x%zx: a byte that belongs to no field is not zero",
+		return error_set(err,
+				 "%s: offset 0x%zx: a byte that belongs to no field is not zero",
 				 path, same);
 	}
 	*json = t.data;
@@ -451,13 +451,13 @@ static bool build(struct reader *r, const json_t *root)
 bool manifest_from_json(const char *path, const char *json, size_t len, struct blob *manifest,
 			struct error *err)
 {
-	struct reader r = {.path = path, .err = err, .table = "header"};
+	struct reader r = { .path = path, .err = err, .table = "header" };
 	const json_t *total;
 	json_error_t e;
 	json_t *root;
 	bool ok;
 
-	*manifest = (struct blob){0};
+	*manifest = (struct blob){ 0 };
 	root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &e);
 	if (!root)
 		return error_set(err, "%s: offset 0x%x: line %d: %s", path, (unsigned)e.position,

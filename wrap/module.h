@@ -70,11 +70,11 @@ enum insn_kind {
 struct insn {
 	uint32_t offset;
 	uint8_t length;
-	uint8_t kind;	 /* enum insn_kind */
-	uint8_t field;	 /* offset of its rel32 or disp32/imm32 field, 0: none */
-	uint8_t pcrel;	 /* a relative branch or RIP-relative operand */
-	int64_t target;	 /* relative branches: offset in the section, before relocation */
-	int32_t pushes;	 /* bytes that it takes off RSP; WRAP_ALLOCA: not known */
+	uint8_t kind;	/* enum insn_kind */
+	uint8_t field;	/* offset of its rel32 or disp32/imm32 field, 0: none */
+	uint8_t pcrel;	/* a relative branch or RIP-relative operand */
+	int64_t target; /* relative branches: offset in the section, before relocation */
+	int32_t pushes; /* bytes that it takes off RSP; WRAP_ALLOCA: not known */
 };
 #define WRAP_ALLOCA INT32_MAX
 
@@ -182,11 +182,11 @@ struct module {
 	uint32_t nfunctions;
 	bool linux_module; /* has .gnu.linkonce.this_module */
 
-	struct vec entries; /* struct entry */
+	struct vec entries;	/* struct entry */
 	struct import *imports; /* by symbol index; sym 0: no import */
-	struct vec gates;	 /* struct gate */
-	struct vec raw;		 /* struct raw_branch */
-	uint32_t thunk_regs;	 /* bit n: __x86_indirect_thunk of GPR n is used */
+	struct vec gates;	/* struct gate */
+	struct vec raw;		/* struct raw_branch */
+	uint32_t thunk_regs;	/* bit n: __x86_indirect_thunk of GPR n is used */
 	uint32_t thunk_calls, thunk_jumps, return_thunks, fentries;
 	uint32_t first_plain, nplain; /* enter gates that thunks accept: a contiguous run */
 
@@ -243,7 +243,7 @@ const struct insn *insn_at(const struct section *s, uint64_t offset);
 const struct insn *insn_around(const struct section *s, uint64_t offset);
 
 /* scan.c: decides what every relocation of a loaded section leads to. */
-bool scan_plan(struct module *m);	/* entries, imports, thunks: before gates are made */
+bool scan_plan(struct module *m);     /* entries, imports, thunks: before gates are made */
 bool scan_retarget(struct module *m); /* rewrites relocations: after */
 /* Where a relocation leads: section and offset in it, before the PC-relative correction. */
 struct rel_target {

@@ -53,7 +53,7 @@ void *vec_add(struct vec *v, size_t size, size_t n)
 void vec_free(struct vec *v)
 {
 	free(v->data);
-	*v = (struct vec){0};
+	*v = (struct vec){ 0 };
 }
 
 bool refuse(struct module *m, uint64_t file_offset, const char *fmt, ...)
@@ -67,8 +67,8 @@ bool refuse(struct module *m, uint64_t file_offset, const char *fmt, ...)
 	for (char *c = text; *c; c++)
 		if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
 			*c = '?'; /* names come from the input */
-	return error_set(m->err, "%s: offset 0x%llx: %s", m->path,
-			 (unsigned long long)file_offset, text);
+	return error_set(m->err, "%s: offset 0x%llx: %s", m->path, (unsigned long long)file_offset,
+			 text);
 }
 
 uint64_t file_at(const struct section *s, uint64_t offset)
@@ -145,8 +145,8 @@ static bool read_sections(struct module *m)
 				return refuse(m, at, "section %u lies outside the file", i);
 			s->data = m->file + s->hdr.sh_offset;
 		} else if (s->hdr.sh_size > (uint64_t)GM_MAX_PAGES * GM_PAGE) {
-			return refuse(m, at, "section %u of 0x%llx bytes: more than a module has", i,
-				      (unsigned long long)s->hdr.sh_size);
+			return refuse(m, at, "section %u of 0x%llx bytes: more than a module has",
+				      i, (unsigned long long)s->hdr.sh_size);
 		}
 		s->file = s->hdr.sh_offset;
 		if (s->hdr.sh_addralign & (s->hdr.sh_addralign - 1))
@@ -209,10 +209,11 @@ static bool read_symbols(struct module *m)
 		memcpy(&y->sym, s->data + i * sizeof(y->sym), sizeof(y->sym));
 		y->name = string_at(&m->sections[s->hdr.sh_link], y->sym.st_name);
 		if (!y->name)
-			return refuse(m, at, "symbol %u: its name lies outside the string table", i);
+			return refuse(m, at, "symbol %u: its name lies outside the string table",
+				      i);
 		if (y->sym.st_shndx >= m->nsections && y->sym.st_shndx < SHN_LORESERVE)
-			return refuse(m, at, "symbol %s in section %u, which is not there",
-				      y->name, y->sym.st_shndx);
+			return refuse(m, at, "symbol %s in section %u, which is not there", y->name,
+				      y->sym.st_shndx);
 		if (y->sym.st_shndx != SHN_UNDEF && y->sym.st_shndx < SHN_LORESERVE &&
 		    y->sym.st_value > m->sections[y->sym.st_shndx].hdr.sh_size)
 			return refuse(m, at, "symbol %s lies behind its section's end", y->name);
@@ -220,7 +221,8 @@ static bool read_symbols(struct module *m)
 			return refuse(m, at, "common symbol %s (compile with -fno-common)",
 				      y->name);
 		if (!printable(y->name))
-			return refuse(m, at, "symbol %u: its name is not printable, or too long", i);
+			return refuse(m, at, "symbol %u: its name is not printable, or too long",
+				      i);
 	}
 	return true;
 }
@@ -275,17 +277,18 @@ static bool read_relocations(struct module *m, uint32_t index)
 		struct rel *out = &s->rels[s->nrels];
 
 		memcpy(&r, rs->data + i * sizeof(r), sizeof(r));
-		*out = (struct rel){r.r_offset, (uint32_t)ELF64_R_TYPE(r.r_info),
-				    (uint32_t)ELF64_R_SYM(r.r_info), r.r_addend,
-				    rs->file + i * sizeof(r)};
+		*out = (struct rel){ r.r_offset, (uint32_t)ELF64_R_TYPE(r.r_info),
+				     (uint32_t)ELF64_R_SYM(r.r_info), r.r_addend,
+				     rs->file + i * sizeof(r) };
 		if (out->type == R_X86_64_NONE)
 			continue;
 		if (!rel_width(out->type))
 			return refuse(m, out->file, "relocation type %u in %s is not known",
 				      out->type, s->name);
 		if (out->sym >= m->nsymbols)
-			return refuse(m, out->file, "%s: relocation to symbol %u, which is not there",
-				      rs->name, out->sym);
+			return refuse(m, out->file,
+				      "%s: relocation to symbol %u, which is not there", rs->name,
+				      out->sym);
 		if (s->hdr.sh_type == SHT_NOBITS || r.r_offset > s->hdr.sh_size ||
 		    rel_width(out->type) > s->hdr.sh_size - r.r_offset)
 			return refuse(m, out->file, "%s: relocation outside its section", rs->name);
@@ -405,7 +408,7 @@ uint32_t object_add_section(struct module *m, const char *name, uint32_t type, u
 	memcpy(grown, m->sections, m->nsections * sizeof(*grown));
 	free(m->sections);
 	m->sections = grown;
-	*s = (struct section){.name = name, .segment = WRAP_NONE, .file = m->file_size};
+	*s = (struct section){ .name = name, .segment = WRAP_NONE, .file = m->file_size };
 	s->hdr.sh_type = type;
 	s->hdr.sh_flags = flags;
 	s->hdr.sh_addralign = align;
@@ -461,8 +464,8 @@ uint32_t function_around(const struct module *m, uint32_t section, uint64_t offs
 {
 	uint32_t f = function_before(m, section, offset);
 
-	return f != WRAP_NONE && offset - m->functions[f].value < m->functions[f].size ? f :
-											 WRAP_NONE;
+	return f != WRAP_NONE && offset - m->functions[f].value < m->functions[f].size ? f
+										       : WRAP_NONE;
 }
 
 uint32_t section_named(const struct module *m, const char *name)

@@ -8,18 +8,29 @@
 
 #include <string.h>
 
-enum { ORC_UNDEFINED, ORC_PREV_SP, ORC_DX, ORC_DI, ORC_BP, ORC_SP, ORC_R10, ORC_R13,
-       ORC_BP_INDIRECT, ORC_SP_INDIRECT };
+enum {
+	ORC_UNDEFINED,
+	ORC_PREV_SP,
+	ORC_DX,
+	ORC_DI,
+	ORC_BP,
+	ORC_SP,
+	ORC_R10,
+	ORC_R13,
+	ORC_BP_INDIRECT,
+	ORC_SP_INDIRECT
+};
 
 static bool rule_of(const uint8_t *record, struct gm_unwind *u)
 {
 	/* GPR numbers of those ORC registers that CFA = register + offset may name */
 	static const int8_t gpr[16] = {
-		[ORC_DX] = 2, [ORC_DI] = 7, [ORC_BP] = 5, [ORC_SP] = 4, [ORC_R10] = 10, [ORC_R13] = 13,
+		[ORC_DX] = 2, [ORC_DI] = 7,   [ORC_BP] = 5,
+		[ORC_SP] = 4, [ORC_R10] = 10, [ORC_R13] = 13,
 	};
 	unsigned sp_reg = record[4] & 15, bp_reg = record[4] >> 4, type = record[5] & 3;
 
-	*u = (struct gm_unwind){0};
+	*u = (struct gm_unwind){ 0 };
 	if (sp_reg == ORC_UNDEFINED) {
 		u->cfa_rule = GM_CFA_NONE;
 		return true;

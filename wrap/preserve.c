@@ -23,21 +23,21 @@ static const struct {
 	uint32_t preserve;
 } helpers[] = {
 	/* arch/x86/entry/thunk_64.S saves everything that C would not */
-	{"preempt_schedule_thunk", ALL},
-	{"preempt_schedule_notrace_thunk", ALL},
-	{"__SCT__preempt_schedule", ALL},
-	{"__SCT__preempt_schedule_notrace", ALL},
+	{ "preempt_schedule_thunk", ALL },
+	{ "preempt_schedule_notrace_thunk", ALL },
+	{ "__SCT__preempt_schedule", ALL },
+	{ "__SCT__preempt_schedule_notrace", ALL },
 	/* arch/x86/lib/getuser.S: RAX in and out, value in RDX */
-	{"__get_user_*", ALL & ~(RAX | RDX)},
+	{ "__get_user_*", ALL & ~(RAX | RDX) },
 	/* arch/x86/lib/putuser.S: pointer and result in RCX, limit in RBX */
-	{"__put_user_*", ALL & ~(RBX | RCX)},
+	{ "__put_user_*", ALL & ~(RBX | RCX) },
 	/* arch/x86/lib/hweight.S */
-	{"__sw_hweight32", ALL & ~RAX},
-	{"__sw_hweight64", ALL & ~RAX},
+	{ "__sw_hweight32", ALL & ~RAX },
+	{ "__sw_hweight64", ALL & ~RAX },
 	/* arch/x86/lib/clear_page_64.S, called with clobbers RAX, RCX, RDI */
-	{"clear_page_*", ALL & ~(RAX | RCX | RDI)},
+	{ "clear_page_*", ALL & ~(RAX | RCX | RDI) },
 	/* arch/x86/lib/cmpxchg16b_emu.S */
-	{"this_cpu_cmpxchg16b_emu", ALL & ~(RAX | RDX)},
+	{ "this_cpu_cmpxchg16b_emu", ALL & ~(RAX | RDX) },
 };
 
 uint32_t preserve_mask(const char *name)
@@ -46,8 +46,8 @@ uint32_t preserve_mask(const char *name)
 		size_t n = strlen(helpers[i].name);
 		bool any = helpers[i].name[n - 1] == '*';
 
-		if (any ? strncmp(helpers[i].name, name, n - 1) == 0 :
-			  strcmp(helpers[i].name, name) == 0)
+		if (any ? strncmp(helpers[i].name, name, n - 1) == 0
+			: strcmp(helpers[i].name, name) == 0)
 			return helpers[i].preserve;
 	}
 	return C_FUNCTION;

@@ -9,14 +9,14 @@
 #include "wrap/module.h"
 
 static const char *const segment_kinds[GM_SEG_KINDS] = {
-	"text", "gates", "rodata", "data", "private", "init-text", "init-rodata", "init-data",
-	"percpu",
+	"text",	     "gates",	    "rodata",	 "data",   "private",
+	"init-text", "init-rodata", "init-data", "percpu",
 };
 static const char *const gate_kinds[GM_GATE_KINDS] = {
 	"pad", "enter", "leave-return", "leave", "leave-indirect", "enter-return",
 };
-static const char *const gprs[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-				     "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+static const char *const gprs[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+				      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15" };
 
 static json_t *segments_of(const struct module *m)
 {
@@ -27,19 +27,16 @@ static json_t *segments_of(const struct module *m)
 
 		for (uint32_t i = 1; i < m->nsections; i++)
 			if (m->sections[i].segment == k)
-				json_array_append_new(sections,
-						      json_pack("{s:s, s:I, s:I}", "name",
-								m->sections[i].name, "offset",
-								(json_int_t)m->sections[i].offset,
-								"size",
-								(json_int_t)m->sections[i]
-									.hdr.sh_size));
-		json_array_append_new(all, json_pack("{s:s, s:s, s:I, s:I, s:o}", "name",
-						     m->segments[k].name, "kind",
-						     segment_kinds[m->segments[k].kind], "start",
-						     (json_int_t)m->segments[k].start, "size",
-						     (json_int_t)m->segments[k].size, "sections",
-						     sections));
+				json_array_append_new(
+					sections,
+					json_pack("{s:s, s:I, s:I}", "name", m->sections[i].name,
+						  "offset", (json_int_t)m->sections[i].offset,
+						  "size", (json_int_t)m->sections[i].hdr.sh_size));
+		json_array_append_new(
+			all, json_pack("{s:s, s:s, s:I, s:I, s:o}", "name", m->segments[k].name,
+				       "kind", segment_kinds[m->segments[k].kind], "start",
+				       (json_int_t)m->segments[k].start, "size",
+				       (json_int_t)m->segments[k].size, "sections", sections));
 	}
 	return all;
 }
@@ -56,10 +53,10 @@ static json_t *entries_of(const struct module *m)
 		snprintf(source, sizeof(source), "%s+0x%llx", e[i].why,
 			 (unsigned long long)e[i].why_at);
 		json_array_append_new(
-			all, json_pack("{s:s, s:s, s:s, s:I, s:b, s:b}", "name", f->name,
-				       "section", m->sections[f->section].name, "source", source,
-				       "headroom", (json_int_t)headroom_of(m, e[i].function),
-				       "init", (e[i].flags & GM_ENTRY_INIT) != 0, "exit",
+			all, json_pack("{s:s, s:s, s:s, s:I, s:b, s:b}", "name", f->name, "section",
+				       m->sections[f->section].name, "source", source, "headroom",
+				       (json_int_t)headroom_of(m, e[i].function), "init",
+				       (e[i].flags & GM_ENTRY_INIT) != 0, "exit",
 				       (e[i].flags & GM_ENTRY_EXIT) != 0));
 	}
 	return all;
@@ -73,13 +70,12 @@ static json_t *exits_of(const struct module *m)
 		const struct import *im = &m->imports[i];
 
 		if (im->calls || im->jumps || im->data)
-			json_array_append_new(all, json_pack("{s:s, s:I, s:I, s:I, s:I}", "import",
-							     m->symbols[i].name, "calls",
-							     (json_int_t)im->calls, "jumps",
-							     (json_int_t)im->jumps, "data",
-							     (json_int_t)im->data, "preserves",
-							     (json_int_t)preserve_mask(
-								     m->symbols[i].name)));
+			json_array_append_new(
+				all, json_pack("{s:s, s:I, s:I, s:I, s:I}", "import",
+					       m->symbols[i].name, "calls", (json_int_t)im->calls,
+					       "jumps", (json_int_t)im->jumps, "data",
+					       (json_int_t)im->data, "preserves",
+					       (json_int_t)preserve_mask(m->symbols[i].name)));
 	}
 	return all;
 }
@@ -106,10 +102,10 @@ static json_t *raw_of(const struct module *m)
 	json_t *all = json_array();
 
 	for (size_t i = 0; i < m->raw.count; i++)
-		json_array_append_new(
-			all, json_pack("{s:s, s:o}", "kind",
-				       r[i].kind == INSN_CALL_IND ? "call" : "jump", "place",
-				       place_of(m, r[i].section, r[i].offset)));
+		json_array_append_new(all,
+				      json_pack("{s:s, s:o}", "kind",
+						r[i].kind == INSN_CALL_IND ? "call" : "jump",
+						"place", place_of(m, r[i].section, r[i].offset)));
 	return all;
 }
 
@@ -177,14 +173,13 @@ json_t *report_module(const struct wrap_options *opt, const char *path, const st
 			"file", path, "kind", "module", "name", m.name, "linux", m.linux_module,
 			"sizes", "file", (json_int_t)in->size, "code", (json_int_t)text,
 			"instructions", (json_int_t)insns, "gates", (json_int_t)m.gates.count,
-			"thunk_bytes",
-			(json_int_t)m.sections[m.thunks_section].hdr.sh_size, "unwind_rows",
-			(json_int_t)m.rows.count, "segments", segments_of(&m), "entries",
-			entries_of(&m), "exits", exits_of(&m), "thunks", "registers", registers,
-			"calls", (json_int_t)m.thunk_calls, "jumps", (json_int_t)m.thunk_jumps,
-			"returns", (json_int_t)m.return_thunks, "fentry", (json_int_t)m.fentries,
-			"raw_branches", raw_of(&m), "sites", sites_of(&m), "fixups", fixups_of(&m),
-			"own_crossings", crossings_of(&m));
+			"thunk_bytes", (json_int_t)m.sections[m.thunks_section].hdr.sh_size,
+			"unwind_rows", (json_int_t)m.rows.count, "segments", segments_of(&m),
+			"entries", entries_of(&m), "exits", exits_of(&m), "thunks", "registers",
+			registers, "calls", (json_int_t)m.thunk_calls, "jumps",
+			(json_int_t)m.thunk_jumps, "returns", (json_int_t)m.return_thunks, "fentry",
+			(json_int_t)m.fentries, "raw_branches", raw_of(&m), "sites", sites_of(&m),
+			"fixups", fixups_of(&m), "own_crossings", crossings_of(&m));
 		if (!report)
 			error_set(err, "%s: out of memory", path);
 	}
@@ -195,8 +190,8 @@ json_t *report_module(const struct wrap_options *opt, const char *path, const st
 /* Reads what a gate is from its bytes; what fits no template is told as such. */
 static const char *gate_kind(const uint8_t *g, unsigned *x)
 {
-	static const uint8_t lea[] = {0x48, 0x8d, 0x64, 0x24, 0xf8};
-	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	static const uint8_t lea[] = { 0x48, 0x8d, 0x64, 0x24, 0xf8 };
+	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 
 	*x = 0;
 	if (g[0] == 0xcc)
@@ -209,8 +204,8 @@ static const char *gate_kind(const uint8_t *g, unsigned *x)
 		*x = 4;
 	if (g[*x + 3] == 0xe9)
 		return "direct";
-	return g[3] == 0xff || (g[3] == 0x41 && g[4] == 0xff) ? gate_kinds[GM_GATE_LEAVE_INDIRECT] :
-								"?";
+	return g[3] == 0xff || (g[3] == 0x41 && g[4] == 0xff) ? gate_kinds[GM_GATE_LEAVE_INDIRECT]
+							      : "?";
 }
 
 static json_t *gates_of(const struct module *m, const struct section *s)
@@ -228,8 +223,8 @@ static json_t *gates_of(const struct module *m, const struct section *s)
 			const struct symbol *y = &m->symbols[s->rels[r].sym];
 
 			target = y->name;
-			kind = y->sym.st_shndx == SHN_UNDEF ? gate_kinds[GM_GATE_LEAVE] :
-							      gate_kinds[GM_GATE_ENTER];
+			kind = y->sym.st_shndx == SHN_UNDEF ? gate_kinds[GM_GATE_LEAVE]
+							    : gate_kinds[GM_GATE_ENTER];
 		}
 		if (strcmp(kind, "return") == 0)
 			kind = gate_kinds[at ? GM_GATE_ENTER_RETURN : GM_GATE_LEAVE_RETURN];
@@ -243,8 +238,8 @@ static json_t *gates_of(const struct module *m, const struct section *s)
 
 json_t *report_wrapped(const char *path, const struct blob *in, struct error *err)
 {
-	const struct wrap_options opt = {0};
-	struct module m = {.path = path, .opt = &opt, .err = err};
+	const struct wrap_options opt = { 0 };
+	struct module m = { .path = path, .opt = &opt, .err = err };
 	json_t *report = NULL;
 
 	if (object_read(&m, in)) {
@@ -262,8 +257,8 @@ json_t *report_wrapped(const char *path, const struct blob *in, struct error *er
 
 bool report_is_wrapped(const char *path, const struct blob *in)
 {
-	const struct wrap_options opt = {0};
-	struct module m = {.path = path, .opt = &opt};
+	const struct wrap_options opt = { 0 };
+	struct module m = { .path = path, .opt = &opt };
 	bool wrapped = object_read(&m, in) && section_named(&m, ".guard.gates") != 0;
 
 	object_free(&m);

@@ -18,47 +18,47 @@ struct role_rule {
 
 static const struct role_rule rules[] = {
 	/* code */
-	{".text", ROLE_TEXT},
-	{".text.*", ROLE_TEXT},
-	{".init.text*", ROLE_TEXT},
-	{".exit.text*", ROLE_TEXT},
-	{".ref.text", ROLE_TEXT},
-	{".noinstr.text", ROLE_TEXT},
+	{ ".text", ROLE_TEXT },
+	{ ".text.*", ROLE_TEXT },
+	{ ".init.text*", ROLE_TEXT },
+	{ ".exit.text*", ROLE_TEXT },
+	{ ".ref.text", ROLE_TEXT },
+	{ ".noinstr.text", ROLE_TEXT },
 	/* constants */
-	{".rodata*", ROLE_RODATA},
-	{".init.rodata*", ROLE_RODATA},
-	{".exit.rodata*", ROLE_RODATA},
+	{ ".rodata*", ROLE_RODATA },
+	{ ".init.rodata*", ROLE_RODATA },
+	{ ".exit.rodata*", ROLE_RODATA },
 	/* not loaded although marked so: the kernel only parses them */
-	{".modinfo", ROLE_OTHER},
-	{"__versions", ROLE_OTHER},
-	{".eh_frame", ROLE_OTHER},
+	{ ".modinfo", ROLE_OTHER },
+	{ "__versions", ROLE_OTHER },
+	{ ".eh_frame", ROLE_OTHER },
 	/* tables of patches that must not happen to a wrapped module */
-	{"__mcount_loc", ROLE_EMPTIED},	     /* __fentry__ leads to an inner return */
-	{".retpoline_sites", ROLE_EMPTIED},  /* would replace calls of thunks by raw branches */
-	{".return_sites", ROLE_EMPTIED},     /* would warn: they lead to the inner return thunk */
-	{".smp_locks", ROLE_EMPTIED},	     /* LOCK prefixes stay, also on one CPU */
-	{".static_call_sites", ROLE_EMPTIED}, /* would undo a retargeted call */
+	{ "__mcount_loc", ROLE_EMPTIED },     /* __fentry__ leads to an inner return */
+	{ ".retpoline_sites", ROLE_EMPTIED }, /* would replace calls of thunks by raw branches */
+	{ ".return_sites", ROLE_EMPTIED },    /* would warn: they lead to the inner return thunk */
+	{ ".smp_locks", ROLE_EMPTIED },	      /* LOCK prefixes stay, also on one CPU */
+	{ ".static_call_sites", ROLE_EMPTIED }, /* would undo a retargeted call */
 	/* the kernel's own */
-	{".orc_unwind", ROLE_TABLE},
-	{".orc_unwind_ip", ROLE_TABLE},
-	{"__ex_table", ROLE_TABLE},
-	{"__param", ROLE_TABLE},
-	{"__ksymtab*", ROLE_TABLE},
-	{"__kcrctab*", ROLE_TABLE},
-	{".note.*", ROLE_TABLE},
-	{"__bug_table", ROLE_TABLE},
-	{"__jump_table", ROLE_TABLE},
-	{".gnu.linkonce.this_module", ROLE_TABLE},
+	{ ".orc_unwind", ROLE_TABLE },
+	{ ".orc_unwind_ip", ROLE_TABLE },
+	{ "__ex_table", ROLE_TABLE },
+	{ "__param", ROLE_TABLE },
+	{ "__ksymtab*", ROLE_TABLE },
+	{ "__kcrctab*", ROLE_TABLE },
+	{ ".note.*", ROLE_TABLE },
+	{ "__bug_table", ROLE_TABLE },
+	{ "__jump_table", ROLE_TABLE },
+	{ ".gnu.linkonce.this_module", ROLE_TABLE },
 	/* memory */
-	{".data..percpu", ROLE_PERCPU},
-	{".data", ROLE_DATA},
-	{".data.*", ROLE_DATA},
-	{".data..*", ROLE_DATA},
-	{".bss*", ROLE_DATA},
-	{".init.data*", ROLE_DATA},
-	{".exit.data*", ROLE_DATA},
-	{".ref.data", ROLE_DATA},
-	{"__dyndbg", ROLE_DATA},
+	{ ".data..percpu", ROLE_PERCPU },
+	{ ".data", ROLE_DATA },
+	{ ".data.*", ROLE_DATA },
+	{ ".data..*", ROLE_DATA },
+	{ ".bss*", ROLE_DATA },
+	{ ".init.data*", ROLE_DATA },
+	{ ".exit.data*", ROLE_DATA },
+	{ ".ref.data", ROLE_DATA },
+	{ "__dyndbg", ROLE_DATA },
 };
 
 static bool matches(const char *rule, const char *name)

@@ -18,8 +18,8 @@
 
 enum thunk_kind { THUNK_NONE, THUNK_INDIRECT, THUNK_RETURN, THUNK_FENTRY, THUNK_UNKNOWN };
 
-static const char *const gpr_names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-					  "r8",	 "r9",	"r10", "r11", "r12", "r13", "r14", "r15"};
+static const char *const gpr_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					   "r8",  "r9",	 "r10", "r11", "r12", "r13", "r14", "r15" };
 
 static enum thunk_kind thunk_of(const char *name, unsigned *reg)
 {
@@ -50,7 +50,7 @@ bool rel_resolve(struct module *m, const struct section *s, const struct rel *r,
 	const Elf64_Sym *y = &m->symbols[r->sym].sym;
 	int64_t correction = 0;
 
-	*t = (struct rel_target){.pcrel = is_pcrel(r->type)};
+	*t = (struct rel_target){ .pcrel = is_pcrel(r->type) };
 	if (r->sym == 0 || y->st_shndx >= SHN_LORESERVE)
 		return refuse(m, r->file, "%s+0x%llx: relocation to an absolute address", s->name,
 			      (unsigned long long)r->offset);
@@ -225,7 +225,8 @@ bool scan_plan(struct module *m)
 			return false;
 	/* without Linux' struct module, a loader finds entries by their global names */
 	for (uint32_t i = 0; i < m->nfunctions && !m->linux_module; i++)
-		if (m->functions[i].global && m->sections[m->functions[i].section].role == ROLE_TEXT)
+		if (m->functions[i].global &&
+		    m->sections[m->functions[i].section].role == ROLE_TEXT)
 			take(m, i, "global symbol", m->functions[i].value);
 	e = m->entries.data;
 	if (m->entries.count)

@@ -28,8 +28,8 @@ static const struct rel *rel_at(const struct section *s, uint64_t offset)
  * A 32-bit field that holds the distance to a place in code: *section and *offset say where. Both
  * must be the start of an instruction.
  */
-static bool code_place(struct module *m, const struct section *s, uint64_t field,
-		       uint32_t *section, uint64_t *offset)
+static bool code_place(struct module *m, const struct section *s, uint64_t field, uint32_t *section,
+		       uint64_t *offset)
 {
 	const struct rel *r = rel_at(s, field);
 	struct rel_target t;
@@ -41,8 +41,9 @@ static bool code_place(struct module *m, const struct section *s, uint64_t field
 		return false;
 	if (!t.section || m->sections[t.section].role != ROLE_TEXT || t.offset < 0 ||
 	    !insn_at(&m->sections[t.section], (uint64_t)t.offset))
-		return refuse(m, r->file, "%s+0x%llx: does not lead to an instruction of the module",
-			      s->name, (unsigned long long)field);
+		return refuse(m, r->file,
+			      "%s+0x%llx: does not lead to an instruction of the module", s->name,
+			      (unsigned long long)field);
 	*section = t.section;
 	*offset = (uint64_t)t.offset;
 	return true;
@@ -83,8 +84,8 @@ static bool read_jump_labels(struct module *m, const struct section *s)
 				      "%s+0x%llx: a jump label between init and other code",
 				      s->name, (unsigned long long)at);
 		distance = (int64_t)p->target - (int64_t)(p->offset + p->size);
-		if (p->size == 2 && (p->section != p->target_section || distance < INT8_MIN ||
-				     distance > INT8_MAX))
+		if (p->size == 2 &&
+		    (p->section != p->target_section || distance < INT8_MIN || distance > INT8_MAX))
 			return refuse(m, file_at(s, at),
 				      "%s+0x%llx: a short jump label that cannot reach its target",
 				      s->name, (unsigned long long)at);
@@ -101,13 +102,13 @@ static bool fixup_registers(uint32_t data, uint32_t *regs)
 	const uint32_t rax = 1u << 0, rdx = 1u << 2;
 
 	switch (data & EX_TYPE_MASK) {
-	case 1:	 /* DEFAULT */
-	case 3:	 /* UACCESS */
+	case 1: /* DEFAULT */
+	case 3: /* UACCESS */
 	case 14: /* DEFAULT_MCE_SAFE */ *regs = 0; return true;
-	case 2:	 /* FAULT */
+	case 2: /* FAULT */
 	case 15: /* FAULT_MCE_SAFE */ *regs = rax; return true;
-	case 8:	 /* WRMSR */ *regs = 0; return true;
-	case 9:	 /* RDMSR */ *regs = rax | rdx; return true;
+	case 8: /* WRMSR */ *regs = 0; return true;
+	case 9: /* RDMSR */ *regs = rax | rdx; return true;
 	case 10: /* WRMSR_SAFE */ *regs = rax; return true;
 	case 11: /* RDMSR_SAFE */ *regs = rax | rdx; return true;
 	case 17: /* IMM_REG: the register is named in the entry */
@@ -145,7 +146,7 @@ static bool read_bug_table(struct module *m, const struct section *s)
 	if (!whole_records(m, s, 12))
 		return false;
 	for (uint64_t at = 0; at < s->hdr.sh_size; at += 12) {
-		struct fixup f = {.kind = GM_FIXUP_WARN};
+		struct fixup f = { .kind = GM_FIXUP_WARN };
 		const struct section *code;
 		uint16_t flags;
 
@@ -153,9 +154,8 @@ static bool read_bug_table(struct module *m, const struct section *s)
 			return false;
 		code = &m->sections[f.section];
 		if (insn_at(code, f.offset)->kind != INSN_UD2)
-			return refuse(m, file_at(code, f.offset),
-				      "%s+0x%llx: %s says ud2 here", code->name,
-				      (unsigned long long)f.offset, s->name);
+			return refuse(m, file_at(code, f.offset), "%s+0x%llx: %s says ud2 here",
+				      code->name, (unsigned long long)f.offset, s->name);
 		memcpy(&flags, s->data + at + 10, 2);
 		if (!(flags & 1))
 			continue; /* BUG: never continues */
@@ -232,9 +232,9 @@ bool tables_read(struct module *m)
 		const char *name;
 		bool (*read)(struct module *m, const struct section *s);
 	} tables[] = {
-		{"__jump_table", read_jump_labels},
-		{"__ex_table", read_ex_table},
-		{"__bug_table", read_bug_table},
+		{ "__jump_table", read_jump_labels },
+		{ "__ex_table", read_ex_table },
+		{ "__bug_table", read_bug_table },
 	};
 
 	for (uint32_t i = 1; i < m->nsections; i++)

@@ -52,12 +52,11 @@ static bool tidy(struct module *m)
 		if (last && last->section == rows[i].section && last->offset == rows[i].offset) {
 			if (last->rule.cfa_rule != GM_CFA_NONE &&
 			    !same_rule(&last->rule, &rows[i].rule))
-				return refuse(m,
-					      file_at(&m->sections[rows[i].section],
-						      rows[i].offset),
-					      "%s+0x%llx: unwind data says two things",
-					      m->sections[rows[i].section].name,
-					      (unsigned long long)rows[i].offset);
+				return refuse(
+					m, file_at(&m->sections[rows[i].section], rows[i].offset),
+					"%s+0x%llx: unwind data says two things",
+					m->sections[rows[i].section].name,
+					(unsigned long long)rows[i].offset);
 			*last = rows[i];
 			continue;
 		}
@@ -118,7 +117,7 @@ static bool covered(struct module *m, uint32_t index)
 bool unwind_make(struct module *m)
 {
 	/* thunks push nothing: all along, the word at RSP is the return address */
-	const struct gm_unwind plain = {.cfa_rule = GM_CFA_REG, .cfa_reg = 4, .cfa_offset = 8};
+	const struct gm_unwind plain = { .cfa_rule = GM_CFA_REG, .cfa_reg = 4, .cfa_offset = 8 };
 	bool orc = section_named(m, ".orc_unwind") != 0;
 
 	if (orc ? !orc_read(m) : !ehframe_read(m))

@@ -47,12 +47,12 @@ static bool private_sections_exist(struct module *m)
 bool module_wrap(struct module *m, const struct wrap_options *opt, const char *path,
 		 const struct blob *in, struct error *err)
 {
-	*m = (struct module){.path = path, .opt = opt, .err = err};
+	*m = (struct module){ .path = path, .opt = opt, .err = err };
 	set_name(m);
-	return object_read(m, in) && not_wrapped(m) && roles_assign(m) && private_sections_exist(m) &&
-	       code_decode(m) && tables_read(m) && scan_plan(m) && gates_plan(m) &&
-	       gates_make(m) && unwind_make(m) && scan_retarget(m) && headroom_measure(m) &&
-	       layout_make(m);
+	return object_read(m, in) && not_wrapped(m) && roles_assign(m) &&
+	       private_sections_exist(m) && code_decode(m) && tables_read(m) && scan_plan(m) &&
+	       gates_plan(m) && gates_make(m) && unwind_make(m) && scan_retarget(m) &&
+	       headroom_measure(m) && layout_make(m);
 }
 
 bool wrap_module(const struct wrap_options *opt, const char *path, const struct blob *in,
@@ -61,7 +61,7 @@ bool wrap_module(const struct wrap_options *opt, const char *path, const struct 
 	struct module m;
 	bool ok;
 
-	*out = (struct wrap_result){0};
+	*out = (struct wrap_result){ 0 };
 	ok = module_wrap(&m, opt, path, in, err) && write_manifest(&m, &out->manifest) &&
 	     manifest_check(path, &out->manifest, err) && write_elf(&m, &out->ko);
 	object_free(&m);

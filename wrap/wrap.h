@@ -23,7 +23,8 @@ struct wrap_options {
 	enum gm_x_kind x;
 	const char *const *private_sections; /* ".guard_private" is always private */
 	size_t private_count;
-	const struct wrap_privilege *privileges; /* PRIVATE is added if there is a private section */
+	const struct wrap_privilege
+		*privileges; /* PRIVATE is added if there is a private section */
 	size_t privilege_count;
 };
 

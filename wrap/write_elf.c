@@ -67,16 +67,16 @@ static void make_rela(struct module *m, uint32_t target)
 {
 	struct section *s = &m->sections[target], *rs = &m->sections[s->rela];
 	bool original = rs->data != NULL;
-	struct vec bytes = {0};
+	struct vec bytes = { 0 };
 
 	if (original && rs->hdr.sh_size)
 		memcpy(vec_add(&bytes, 1, rs->hdr.sh_size), rs->data, rs->hdr.sh_size);
 	for (size_t i = 0; i < s->nrels; i++) {
-		Elf64_Rela r = {.r_offset = s->rels[i].offset,
-				.r_info = ELF64_R_INFO((uint64_t)s->rels[i].sym, s->rels[i].type),
-				.r_addend = s->rels[i].addend};
+		Elf64_Rela r = { .r_offset = s->rels[i].offset,
+				 .r_info = ELF64_R_INFO((uint64_t)s->rels[i].sym, s->rels[i].type),
+				 .r_addend = s->rels[i].addend };
 
-		if (original)
+		if (original && bytes.data)
 			memcpy((uint8_t *)bytes.data + (s->rels[i].file - rs->file), &r, sizeof(r));
 		else
 			memcpy(vec_add(&bytes, 1, sizeof(r)), &r, sizeof(r));
@@ -99,7 +99,7 @@ static void make_symtab(struct module *m, uint32_t first_new)
 {
 	struct section *st = &m->sections[m->symtab];
 	struct section *str = &m->sections[st->hdr.sh_link];
-	struct vec names = {0}, syms = {0};
+	struct vec names = { 0 }, syms = { 0 };
 
 	memcpy(vec_add(&names, 1, str->hdr.sh_size), str->data, str->hdr.sh_size);
 	for (uint32_t i = 0; i < m->nsymbols; i++) {
@@ -116,7 +116,7 @@ static void make_symtab(struct module *m, uint32_t first_new)
 static void make_section_names(struct module *m, uint32_t first_new)
 {
 	struct section *str = &m->sections[m->ehdr.e_shstrndx];
-	struct vec names = {0};
+	struct vec names = { 0 };
 
 	memcpy(vec_add(&names, 1, str->hdr.sh_size), str->data, str->hdr.sh_size);
 	for (uint32_t i = first_new; i < m->nsections; i++)
@@ -138,7 +138,7 @@ static void hide_private(struct module *m, struct section *s)
 bool write_elf(struct module *m, struct blob *out)
 {
 	uint32_t old_sections = m->ehdr.e_shnum, old_symbols = m->nsymbols - 2;
-	struct writer w = {0};
+	struct writer w = { 0 };
 	Elf64_Ehdr e = m->ehdr;
 	size_t headers;
 
@@ -158,11 +158,9 @@ bool write_elf(struct module *m, struct blob *out)
 		hide_private(m, s);
 		if (align > GM_PAGE)
 			align = GM_PAGE; /* of sections that are not loaded: only a wish */
-		s->hdr.sh_offset = append(&w, s->data,
-					  s->hdr.sh_type == SHT_NOBITS || !s->data ?
-						  0 :
-						  s->hdr.sh_size,
-					  align);
+		s->hdr.sh_offset = append(
+			&w, s->data, s->hdr.sh_type == SHT_NOBITS || !s->data ? 0 : s->hdr.sh_size,
+			align);
 	}
 	headers = (w.size + 7) / 8 * 8;
 	pad_to(&w, headers);

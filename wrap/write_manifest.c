@@ -82,8 +82,8 @@ static bool add_relocs(struct builder *b, uint32_t index, uint8_t *image)
 
 	for (size_t i = 0; i < s->nrels; i++) {
 		const struct rel *r = &s->rels[i];
-		struct gm_reloc g = {.moff = moff_of(m, index, r->offset),
-				     .type = (uint16_t)r->type};
+		struct gm_reloc g = { .moff = moff_of(m, index, r->offset),
+				      .type = (uint16_t)r->type };
 		bool pcrel = r->type == R_X86_64_PC32 || r->type == R_X86_64_PLT32 ||
 			     r->type == R_X86_64_PC64;
 		uint8_t *field = image + s->offset + r->offset;
@@ -182,7 +182,9 @@ static void add_entries(struct builder *b)
 		struct gm_entry *g = vec_add(&b->entries, sizeof(*g), 1);
 
 		g->moff = moff_of(m, f->section, f->value);
-		g->name = name_of(b, f->init ? "init_module" : f->exit ? "cleanup_module" : f->name);
+		g->name = name_of(b, f->init   ? "init_module"
+				     : f->exit ? "cleanup_module"
+					       : f->name);
 		g->headroom = headroom_of(m, e[i].function);
 		g->flags = e[i].flags;
 		g->gate = e[i].gate;
@@ -222,14 +224,14 @@ static void add_gates(struct builder *b)
 /* Contents that a jump label may have: a NOP of its size, or a jump to its target. */
 static void add_sites(struct builder *b)
 {
-	static const uint8_t nop2[] = {0x66, 0x90}, nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+	static const uint8_t nop2[] = { 0x66, 0x90 }, nop5[] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
 	struct module *m = b->m;
 	const struct patch_site *p = m->sites.data;
 
 	for (size_t i = 0; i < m->sites.count; i++) {
 		struct gm_site *s = vec_add(&b->sites, sizeof(*s), 1);
 		struct gm_choice *c;
-		uint8_t jump[5] = {p[i].size == 2 ? 0xeb : 0xe9};
+		uint8_t jump[5] = { p[i].size == 2 ? 0xeb : 0xe9 };
 		int32_t distance;
 
 		s->moff = moff_of(m, p[i].section, p[i].offset);
@@ -305,7 +307,7 @@ static void add_unwind(struct builder *b)
 {
 	struct module *m = b->m;
 	const struct unwind_row *rows = m->rows.data;
-	const struct gm_unwind none = {.cfa_rule = GM_CFA_NONE};
+	const struct gm_unwind none = { .cfa_rule = GM_CFA_NONE };
 	size_t n = 0;
 
 	for (size_t i = 0; i < m->rows.count; i++) {
@@ -394,30 +396,30 @@ static bool add_privileges(struct builder *b)
 
 static bool assemble(struct builder *b, struct blob *out)
 {
-	static const uint8_t zero[8] = {0};
-	struct gm_header h = {.version = GM_VERSION, .x_kind = b->m->opt->x};
+	static const uint8_t zero[8] = { 0 };
+	struct gm_header h = { .version = GM_VERSION, .x_kind = b->m->opt->x };
 	const struct {
 		struct gm_table *table;
 		const struct vec *v;
 		uint32_t max;
 	} tables[] = {
-		{&h.segments, &b->segments, GM_MAX_SEGMENTS},
-		{&h.gates, &b->gates, GM_MAX_GATES},
-		{&h.entries, &b->entries, GM_MAX_ENTRIES},
-		{&h.imports, &b->imports, GM_MAX_IMPORTS},
-		{&h.relocs, &b->relocs, GM_MAX_RELOCS},
-		{&h.sites, &b->sites, GM_MAX_SITES},
-		{&h.choices, &b->choices, GM_MAX_CHOICES},
-		{&h.choice_relocs, &b->choice_relocs, GM_MAX_CHOICE_RELOCS},
-		{&h.retsites, &b->retsites, GM_MAX_RETSITES},
-		{&h.unwind, &b->unwind, GM_MAX_UNWIND},
-		{&h.fixups, &b->fixups, GM_MAX_FIXUPS},
-		{&h.jumps, &b->jumps, GM_MAX_JUMPS},
-		{&h.privileges, &b->privileges, GM_MAX_PRIVILEGES},
-		{&h.image, &b->image, GM_MAX_TOTAL},
-		{&h.names, &b->names, GM_MAX_TOTAL},
+		{ &h.segments, &b->segments, GM_MAX_SEGMENTS },
+		{ &h.gates, &b->gates, GM_MAX_GATES },
+		{ &h.entries, &b->entries, GM_MAX_ENTRIES },
+		{ &h.imports, &b->imports, GM_MAX_IMPORTS },
+		{ &h.relocs, &b->relocs, GM_MAX_RELOCS },
+		{ &h.sites, &b->sites, GM_MAX_SITES },
+		{ &h.choices, &b->choices, GM_MAX_CHOICES },
+		{ &h.choice_relocs, &b->choice_relocs, GM_MAX_CHOICE_RELOCS },
+		{ &h.retsites, &b->retsites, GM_MAX_RETSITES },
+		{ &h.unwind, &b->unwind, GM_MAX_UNWIND },
+		{ &h.fixups, &b->fixups, GM_MAX_FIXUPS },
+		{ &h.jumps, &b->jumps, GM_MAX_JUMPS },
+		{ &h.privileges, &b->privileges, GM_MAX_PRIVILEGES },
+		{ &h.image, &b->image, GM_MAX_TOTAL },
+		{ &h.names, &b->names, GM_MAX_TOTAL },
 	};
-	struct vec file = {0};
+	struct vec file = { 0 };
 
 	memcpy(h.magic, GM_MAGIC, sizeof(h.magic));
 	h.name = name_of(b, b->m->name);
@@ -448,10 +450,10 @@ static bool assemble(struct builder *b, struct blob *out)
 
 bool write_manifest(struct module *m, struct blob *out)
 {
-	struct builder b = {.m = m};
-	struct vec *all[] = {&b.segments, &b.gates,    &b.entries,   &b.imports, &b.relocs,
-			     &b.sites,	  &b.choices,  &b.choice_relocs, &b.retsites, &b.unwind,
-			     &b.fixups,	  &b.jumps,    &b.privileges, &b.image,	 &b.names};
+	struct builder b = { .m = m };
+	struct vec *all[] = { &b.segments, &b.gates,   &b.entries,	 &b.imports,  &b.relocs,
+			      &b.sites,	   &b.choices, &b.choice_relocs, &b.retsites, &b.unwind,
+			      &b.fixups,   &b.jumps,   &b.privileges,	 &b.image,    &b.names };
 	bool ok;
 
 	for (uint32_t i = 0; i < m->nsymbols; i++)
