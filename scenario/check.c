@@ -42,7 +42,7 @@ static void note(char list[160], const char *word)
 		p += k;
 		p += strspn(p, ", ");
 	}
-	if (len + n + 3 < 160)
+	if (n && len + n + 3 < 160)
 		snprintf(list + len, 160 - len, "%s%s", len ? ", " : "", word);
 }
 
@@ -344,6 +344,7 @@ static void puppet_results(struct run *run)
 {
 	struct pp_program head;
 	bool lost[PP_MAX_VCPUS] = { false };
+	char faults_expected[160] = "", faults_got[160] = "";
 
 	memcpy(&head, run->program.data, sizeof(head));
 	for (unsigned i = 0; i < run->norigin; i++) {
@@ -361,19 +362,23 @@ static void puppet_results(struct run *run)
 		}
 		if (r.fail != PP_OK)
 			explain(run, st->line, &r);
-		/* events are part of the attack table's story, too */
 		if (run->origin[i].op == PP_EXPECT_GP || run->origin[i].op == PP_EXPECT_PF) {
 			const char *word = run->origin[i].op == PP_EXPECT_GP ? "#GP" : "#PF";
 
 			run->r->checks++;
-			note(run->r->expected, word);
+			note(faults_expected, word);
 			if (r.done && r.fail == PP_OK)
-				note(run->r->got, word);
+				note(faults_got, word);
 		} else if (strchr(scn_ops[run->origin[i].op].word, '-') ||
 			   run->origin[i].op == PP_RETURNS) {
 			run->r->checks += run->origin[i].check == CHECK_NONE;
 		}
 	}
+	/* a refusal brings its #GP; a fault is a story of its own only where no verdict is */
+	if (!run->r->expected[0])
+		note(run->r->expected, faults_expected);
+	if (!run->r->got[0])
+		note(run->r->got, faults_got);
 }
 
 void run_finish(struct run *run, const struct vm_exit *exit)

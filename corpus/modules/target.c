@@ -66,6 +66,45 @@ long target_raise_callout(long vector)
 }
 EXPORT_SYMBOL(target_raise_callout);
 
+/*
+ * The interrupt strikes at a gate: STI holds it back for one instruction more, the CALL or the RET.
+ *
+ *	OUT (pending, IF = 0) | STI | CALL kernel_callout | X of the leave gate <- here
+ *	OUT (pending, IF = 0) | STI | RET                 | LEA of the leave-return gate <- here
+ */
+long target_strike_leave(long vector);
+long target_strike_exit(long vector);
+__asm__(".pushsection .text\n"
+	".globl target_strike_leave, target_strike_exit\n"
+	".type target_strike_leave, @function\n"
+	".type target_strike_exit, @function\n"
+	"target_strike_leave:\n"
+	".cfi_startproc\n"
+	"	sub	$8, %rsp\n"
+	".cfi_adjust_cfa_offset 8\n"
+	"	cli\n"
+	"	mov	%edi, %eax\n"
+	"	outb	%al, $0xf6\n"
+	"	sti\n"
+	"	call	kernel_callout\n"
+	"	add	$8, %rsp\n"
+	".cfi_adjust_cfa_offset -8\n"
+	"	jmp	__x86_return_thunk\n"
+	".cfi_endproc\n"
+	".size target_strike_leave, . - target_strike_leave\n"
+	"target_strike_exit:\n"
+	".cfi_startproc\n"
+	"	cli\n"
+	"	mov	%edi, %eax\n"
+	"	outb	%al, $0xf6\n"
+	"	sti\n"
+	"	ret\n"
+	".cfi_endproc\n"
+	".size target_strike_exit, . - target_strike_exit\n"
+	".popsection\n");
+EXPORT_SYMBOL(target_strike_leave);
+EXPORT_SYMBOL(target_strike_exit);
+
 /* Says that it is inside, then stays there until it may go on. */
 long target_meet(volatile long *in, volatile long *go)
 {
