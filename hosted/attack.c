@@ -408,7 +408,7 @@ bool hosted_attack(const struct hosted_options *opt, const char *const *ids, siz
 			return error_set(err, "%s: no such attack on a driver; --list names them",
 					 ids[i]);
 	}
-	*rows = calloc(all, sizeof(**rows));
+	*rows = calloc(all + 1, sizeof(**rows));
 	if (!*rows)
 		return error_set(err, "out of memory for %zu rows", all);
 	for (size_t n = 0; n < all; n++) {

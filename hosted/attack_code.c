@@ -158,14 +158,23 @@ static void i1(struct attack *a)
 
 /* ---- bytes ---- */
 
-/* A store over the function's first bytes: the next entry runs the verified copy, or nothing. */
-static void altered(struct attack *a, const char *what, uint64_t gva, uint64_t frame)
+enum way { BY_STORE, BY_DEVICE };
+
+/*
+ * Eight bytes of the driver are overwritten, at gva by a guest store, or in their frame by the DMA
+ * of a card. The next entry must run the verified copy.
+ */
+static void altered(struct attack *a, const char *what, enum way way, uint64_t gva, uint64_t frame)
 {
+	static const uint64_t traps = 0xccccccccccccccccull;
 	uint64_t was = hosted_get(a->h, frame, 8), reads = a->h->nic.reads;
 	bool ran;
 
-	attack_store(a, gva, 0xccccccccccccccccull);
-	attack_result(a, what, hosted_get(a->h, frame, 8) == 0xccccccccccccccccull);
+	if (way == BY_STORE)
+		attack_store(a, gva, traps);
+	else
+		vm_dma_write(a->h->vm, frame - GH_DIRECT_MAP, &traps, sizeof(traps));
+	attack_result(a, what, hosted_get(a->h, frame, 8) == traps);
 	attack_begin(a);
 	ran = attack_call(a, NULL);
 	attack_result(a, "the registered code ran, and was said to be changed",
@@ -173,7 +182,7 @@ static void altered(struct attack *a, const char *what, uint64_t gva, uint64_t f
 			      attack_logged(a, GUARD_VERIFY, GUARD_V_BAD_TEXT));
 	if (attack_logged(a, GUARD_VERIFY, GUARD_V_BAD_TEXT))
 		attack_got(a, "bad-text");
-	attack_store(a, gva, was);
+	attack_store(a, frame, was);
 }
 
 static void i7(struct attack *a)
@@ -183,15 +192,20 @@ static void i7(struct attack *a)
 
 	attack_pte(a, body, &pte);
 	frame = GH_DIRECT_MAP + (pte & PTE_ADDRESS) + (body & (PAGE - 1));
-	altered(a, "text written through an alias", frame, frame);
+	altered(a, "text written through an alias", BY_STORE, frame, frame);
+	altered(a, "text written by a device", BY_DEVICE, 0, frame);
 	attack_set_pte(a, body, pte | PTE_WRITE);
-	altered(a, "text written at its own address", body, frame);
+	altered(a, "text written at its own address", BY_STORE, body, frame);
 	attack_set_pte(a, body, pte);
+	attack_pte(a, a->stats, &pte);
+	frame = GH_DIRECT_MAP + (pte & PTE_ADDRESS) + (a->stats & (PAGE - 1));
+	altered(a, "the gate's jump written through an alias", BY_STORE, frame + GM_X_BYTES,
+		frame + GM_X_BYTES);
 	if (!rodata)
 		return;
 	attack_pte(a, rodata, &pte);
 	frame = GH_DIRECT_MAP + (pte & PTE_ADDRESS);
-	altered(a, "constants written through an alias", frame, frame);
+	altered(a, "constants written through an alias", BY_STORE, frame, frame);
 }
 
 const struct attack_case hosted_code_attacks[] = {

