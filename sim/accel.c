@@ -254,19 +254,18 @@ out:
 	return ok;
 }
 
-/* Once a process. GUARDHOUSE_PRECISE=1 in the environment forces precise mode, for comparison. */
+/* The test runs once a process. GUARDHOUSE_PRECISE=1 in the environment forces precise mode, for comparison. */
 void sim_accel_start(void)
 {
-	static bool done;
+	static bool tested, able;
 	const char *precise = getenv("GUARDHOUSE_PRECISE");
 
-	if (!done) {
-		done = true;
+	if (!tested) {
+		tested = true;
 		find_real();
-		if (real.gen && real.ldub && real.lduw && real.ldul && real.ldq && real.set_page &&
-		    real.set_dirty && real.restore && real.loop_exit)
-			sim_fast = self_test();
+		able = real.gen && real.ldub && real.lduw && real.ldul && real.ldq &&
+		       real.set_page && real.set_dirty && real.restore && real.loop_exit &&
+		       self_test();
 	}
-	if (precise && *precise == '1')
-		sim_fast = false;
+	sim_fast = able && !(precise && *precise == '1');
 }

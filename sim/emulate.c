@@ -509,6 +509,7 @@ static void soft_interrupt(struct job *j, uint8_t vector)
 	memset(&ev, 0, sizeof(ev));
 	ev.vector = vector;
 	ev.soft = true;
+	ev.insn = j->rip;
 	ev.cause = GUARD_CAUSE_EXCEPTION;
 	*sim_rip(j->v) = j->rip + j->i.length; /* a trap: the frame points behind it */
 	j->done = true;

@@ -205,6 +205,8 @@ void sim_deliver(struct sim_vcpu *v, const struct sim_event *why)
 		}
 		if (next.vector == EXC_PF)
 			v->sys.cr2 = next.cr2;
+		if (now.soft)
+			*sim_rip(v) = now.insn;
 		/* Table 8-2: two contributory ones, or one during a page fault. */
 		if (now.cause == GUARD_CAUSE_EXCEPTION && !now.soft &&
 		    ((contributory(now.vector) && contributory(next.vector)) ||

@@ -175,16 +175,16 @@ void sim_touch(struct sim_vcpu *v, uint64_t gpa, uint64_t rip)
 	struct guard_event ev;
 
 	if (s) {
-		/* A repeated string instruction is one, whatever its count: each turn is a block. */
-		if (s->touch_rip == rip &&
-		    (s->touch_left == s->left ||
-		     (s->touch_left > s->left && s->touch_left - s->left < 16 &&
-		      sim_insn_is_rep(s, rip)))) {
-			s->touch_left = s->left;
-			return;
-		}
+		uint64_t now = v->e->clock + (uint64_t)(s->granted - s->left);
+		bool same = s->touch_rip == rip &&
+			    (s->touch_time == now ||
+			     /* A repeated string instruction is one; each of its turns is a block. */
+			     (now - s->touch_time < 16 && sim_insn_is_rep(s, rip)));
+
 		s->touch_rip = rip;
-		s->touch_left = s->left;
+		s->touch_time = now;
+		if (same)
+			return;
 	}
 	memset(&ev, 0, sizeof(ev));
 	ev.type = GUARD_EV_TOUCH;

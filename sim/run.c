@@ -81,7 +81,7 @@ static uc_err go(struct sim_vcpu *v, struct sim_space *s, int64_t bytes)
 
 	if (s->stepping)
 		sim_insn_class(code, sim_space_code(s, rip, code), &insn);
-	s->left = bytes;
+	s->left = s->granted = bytes;
 	s->stop = STOP_NONE;
 	s->stop_rip = 0;
 	s->captured = false;

@@ -67,6 +67,7 @@ struct sim_event {
 	bool soft; /* int n, int3: the gate's DPL counts, no EXT bit */
 	uint32_t error;
 	uint64_t cr2; /* of #PF */
+	uint64_t insn; /* of a soft one: where the instruction is, should it fault instead */
 	enum guard_cause cause;
 };
 
@@ -117,6 +118,7 @@ struct sim_space {
 	uint8_t view;
 	bool user;   /* CPL 3 */
 	bool broken; /* crashed inside: never to be entered again */
+	bool fast;   /* made for fast mode */
 	uint64_t used; /* for replacing the least recently used one */
 
 	uint64_t stop_rip, stop_gva, stop_value;
@@ -126,7 +128,8 @@ struct sim_space {
 	uint32_t stop_vector;
 
 	uint64_t touch_rip; /* the last instruction that was reported to touch something */
-	int64_t touch_left;
+	uint64_t touch_time;
+	int64_t granted; /* `left` when the instance was entered */
 
 	unsigned nregions, last;
 	struct sim_region region[SIM_MAX_REGIONS]; /* by gva */

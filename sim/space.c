@@ -12,6 +12,7 @@
 #include "sim/sim.h"
 
 static struct sim_space *pool;
+static struct sim_space *graveyard; /* crashed inside: nobody touches them again */
 
 /* ---- regions ---- */
 
@@ -267,8 +268,7 @@ static void unhook_all(struct sim_space *s)
 
 static void destroy(struct sim_space *s)
 {
-	if (!s->broken)
-		uc_close(s->uc); /* what crashed inside is left alone */
+	uc_close(s->uc);
 	free(s->sensitive);
 	free(s->scratch);
 	free(s);
@@ -276,10 +276,13 @@ static void destroy(struct sim_space *s)
 
 static struct sim_space *create(void)
 {
-	struct sim_space *s = pool;
+	struct sim_space *s, **link;
 
-	if (s) {
-		pool = s->next;
+	for (link = &pool; *link; link = &(*link)->next) {
+		s = *link;
+		if (s->fast != sim_fast)
+			continue;
+		*link = s->next;
 		s->next = NULL;
 		return s;
 	}
@@ -290,6 +293,7 @@ static struct sim_space *create(void)
 		free(s);
 		return NULL;
 	}
+	s->fast = sim_fast;
 	s->scratch = aligned_alloc(SIM_PAGE, SIM_PAGE);
 	if (!s->scratch || !sim_hooks_add(s)) {
 		destroy(s);
@@ -308,12 +312,11 @@ void sim_space_release(struct sim_space *s)
 			free(s->region[--s->nregions].mmio);
 	}
 	s->vcpu = NULL;
-	if (s->broken) {
-		destroy(s);
-		return;
-	}
-	s->next = pool;
-	pool = s;
+	s->next = s->broken ? graveyard : pool;
+	if (s->broken)
+		graveyard = s;
+	else
+		pool = s;
 }
 
 /* Takes the least recently used space away from its vCPU. */

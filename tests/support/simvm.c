@@ -54,6 +54,11 @@ void sv_gate(struct simvm *s, unsigned vector, uint64_t offset, unsigned ist, un
 	put_gate(s, vector, SV_CODE + offset, ist, type, dpl);
 }
 
+void sv_ist(struct simvm *s, unsigned vector, unsigned ist)
+{
+	put_gate(s, vector, SV_TRAPS + vector * STUB, ist, 0xe, 0);
+}
+
 static bool pushes_error(unsigned v)
 {
 	return v == 8 || (v >= 10 && v <= 14) || v == 17;
@@ -218,4 +223,17 @@ uint64_t sv_gpa(struct simvm *s, uint64_t gva)
 
 	return e & PTE_PS ? (e & VM_PAGE_MASK & ~(VM_LARGE - 1)) | (gva & (VM_LARGE - 1)) :
 			    (e & VM_PAGE_MASK) | (gva & 0xfff);
+}
+
+void sv_user(struct simvm *s, uint64_t gva)
+{
+	uint64_t table = s->vm->cr3 & VM_PAGE_MASK;
+	unsigned shift;
+
+	for (shift = 39; shift >= 12; shift -= 9) {
+		uint64_t *e = (uint64_t *)(void *)(s->vm->ram + table) + (gva >> shift & 511);
+
+		*e |= PTE_U;
+		table = *e & VM_PAGE_MASK;
+	}
 }

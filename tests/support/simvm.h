@@ -69,10 +69,14 @@ void sv_expect_trap(struct simvm *s, unsigned vector, uint64_t error, uint64_t o
 /* A gate: handler at SV_CODE + offset; type 0xe interrupt, 0xf trap. */
 void sv_gate(struct simvm *s, unsigned vector, uint64_t offset, unsigned ist, unsigned type,
 	     unsigned dpl);
+/* The stub of this vector runs on that stack of the TSS. */
+void sv_ist(struct simvm *s, unsigned vector, unsigned ist);
 /* The last-level entry for gva. */
 uint64_t *sv_pte(struct simvm *s, uint64_t gva);
 /* GPA behind gva, and the same byte's address in the direct map. */
 uint64_t sv_gpa(struct simvm *s, uint64_t gva);
+/* Sets U at every level above gva. */
+void sv_user(struct simvm *s, uint64_t gva);
 static inline uint64_t sv_direct(struct simvm *s, uint64_t gva)
 {
 	return GH_DIRECT_MAP + sv_gpa(s, gva);
