@@ -39,6 +39,7 @@ static bool check_release(const struct hosted *h, const struct blob *ko, struct 
 	return true;
 }
 
+/* The file first, so that what is wrong with it is said whatever else is missing. */
 static bool wrap(struct hosted *h, struct error *err)
 {
 	struct wrap_options w = { .x = h->opt->x,
@@ -49,7 +50,9 @@ static bool wrap(struct hosted *h, struct error *err)
 
 	if (!blob_read(&ko, h->opt->module, MODULE_MAX_BYTES, err))
 		return false;
-	ok = wrap_module(&w, h->opt->module, &ko, &h->wrapped, err) && check_release(h, &ko, err);
+	ok = wrap_module(&w, h->opt->module, &ko, &h->wrapped, err) &&
+	     offsets_load(&h->off, h->opt->offsets, h->opt->module, err) &&
+	     check_release(h, &ko, err);
 	blob_free(&ko);
 	return ok;
 }
@@ -212,8 +215,7 @@ bool hosted_open(struct hosted *h, const struct hosted_options *opt, struct erro
 				 opt->module);
 	h->jiffies = 0x100000000ull - 300ull * 250; /* as Linux: soon to wrap in 32 bits */
 	nic_reset(&h->nic);
-	if (!offsets_load(&h->off, opt->offsets, opt->module, err) || !wrap(h, err) ||
-	    !list_imports(h, err) ||
+	if (!wrap(h, err) || !list_imports(h, err) ||
 	    !image_build(&h->image, h->addresses, h->nimports, opt->x, err))
 		return false;
 	h->vm = vm_create(&cfg, err);

@@ -101,8 +101,10 @@ bool offsets_load(struct offsets *off, const char *path, const char *module, str
 		if (access(found, R_OK))
 			snprintf(found, sizeof(found), "build/debian/" OFFSETS_FILE);
 		if (access(found, R_OK))
-			return error_set(err, "%s: the kernel's structure offsets are missing: %s",
-					 found, FETCH);
+			return error_set(err,
+					 "%s: no structure offsets of its kernel beside it or in "
+					 "build/debian: `make corpus-debian` makes them",
+					 module);
 		path = found;
 	}
 	if (!blob_read(&b, path, OFFSETS_MAX_BYTES, err))
