@@ -206,7 +206,7 @@ static void check_suspended(struct run *run, const struct scn_step *st)
 			 st->arg[0].addend, info.suspended);
 }
 
-static void grant(struct run *run, const struct scn_step *st, bool give)
+static void grant(struct run *run, unsigned vcpu, const struct scn_step *st, bool give)
 {
 	int m = run_module(run, scn_word(run->s, st->word));
 	uint64_t kinds = 0, set;
@@ -216,8 +216,7 @@ static void grant(struct run *run, const struct scn_step *st, bool give)
 		return;
 	}
 	set = run_privileges(vm_module_manifest(run->vm, run->index[m]), (uint8_t)kinds);
-	for (unsigned v = 0; v < run->s->vcpus; v++)
-		vm_grant(run->vm, v, run->index[m], set, give);
+	vm_grant(run->vm, vcpu, run->index[m], set, give);
 }
 
 /* The loader places the module anew; what has not run yet of the program gets the new addresses. */
@@ -239,13 +238,14 @@ static void reload(struct run *run, const struct scn_step *st)
 	run->err = NULL;
 }
 
-static void administrator(struct run *run, const struct scn_step *st, enum run_check what)
+static void administrator(struct run *run, unsigned vcpu, const struct scn_step *st,
+			  enum run_check what)
 {
 	int m = run_module(run, scn_word(run->s, st->word));
 
 	switch (what) {
 	case CHECK_GRANT:
-	case CHECK_WITHHOLD: grant(run, st, what == CHECK_GRANT); break;
+	case CHECK_WITHHOLD: grant(run, vcpu, st, what == CHECK_GRANT); break;
 	case CHECK_UNREGISTER:
 		if (m < 0 || !vm_unregister(run->vm, run->index[m]))
 			run_fail(run, st->line, "unregister: refused");
@@ -276,7 +276,6 @@ bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
 		return true;
 	o = run->origin[n];
 	st = &run->s->step[o.step];
-	run->at[vcpu] = o.step;
 	switch ((enum run_check)o.check) {
 	case CHECK_LINE: check_line(run, vcpu, st); break;
 	case CHECK_NOTHING: run->r->checks++; break;
@@ -294,7 +293,7 @@ bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
 			run_fail(run, st->line, "expected %" PRIu64 " rings; got %" PRIu64,
 				 st->arg[0].addend, vm_doorbell_rings(vm));
 		break;
-	default: administrator(run, st, (enum run_check)o.check); return true;
+	default: administrator(run, vcpu, st, (enum run_check)o.check); return true;
 	}
 	if (o.last)
 		leftovers(run, vcpu, st->line);
@@ -381,12 +380,23 @@ static void puppet_results(struct run *run)
 		note(run->r->got, faults_got);
 }
 
+/* Of a thread's last step. */
+static uint32_t last_line(const struct scenario *s, unsigned thread)
+{
+	uint32_t line = 0;
+
+	for (unsigned i = 0; i < s->nsteps; i++)
+		if (s->step[i].thread == thread)
+			line = s->step[i].line;
+	return line;
+}
+
 void run_finish(struct run *run, const struct vm_exit *exit)
 {
 	struct scenario_result *r = run->r;
 
 	for (unsigned v = 0; v < run->s->vcpus; v++) {
-		leftovers(run, v, run->s->nsteps ? run->s->step[run->at[v]].line : 0);
+		leftovers(run, v, last_line(run->s, v));
 		if (guard_view(vm_guard(run->vm), v) != GUARD_VIEW_U)
 			run_fail(run, 0, "vCPU %u is privileged at the end", v);
 	}

@@ -48,7 +48,6 @@ struct run {
 	struct run_origin *origin;
 	unsigned norigin;
 	size_t cursor[PP_MAX_VCPUS]; /* log lines of each vCPU that are accounted for */
-	uint16_t at[PP_MAX_VCPUS];   /* step of the last check */
 };
 
 /* ---- compile.c ---- */

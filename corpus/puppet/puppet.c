@@ -12,7 +12,7 @@
 #include "model/names.h"
 
 #define PUPPET_LANDING ((uint64_t)puppet_landing)
-#define WAIT_SPINS 2000000u
+#define WAIT_SPINS 300000u
 #define AGAIN_LIMIT 100000u
 #define FLAGS_DEFAULT 0x202u
 
@@ -607,7 +607,7 @@ static void finish(struct cpu *c)
 	finished[c->id] = 1;
 	if (c->id == 0) {
 		for (unsigned v = 1; v < program->vcpus; v++)
-			for (unsigned i = 0; i < 4 * WAIT_SPINS && !finished[v]; i++)
+			for (unsigned i = 0; i < 8 * WAIT_SPINS && !finished[v]; i++)
 				__asm__ volatile("pause");
 		outb(GH_PORT_EXIT, 0);
 	}
