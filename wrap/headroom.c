@@ -91,9 +91,12 @@ static uint32_t branch_depth(struct module *m, uint32_t self, const struct insn 
 		return UNBOUNDED;
 	if (callee == self && in->kind != INSN_CALL)
 		return 0;
-	/* A jump into another function's middle is a split function (.cold): its rows count from
-	 * the same slot, so its own frame bounds both. */
-	if (in->kind != INSN_CALL && m->functions[callee].value != (uint64_t)target)
+	/*
+	 * A jump back into the middle of a function that is being measured is the cold part of a
+	 * split one: that function's own frame is counted there.
+	 */
+	if (in->kind != INSN_CALL && m->functions[callee].value != (uint64_t)target &&
+	    m->functions[callee].state == STATE_ACTIVE)
 		return 0;
 	return add(pushed, measure(m, callee, depth + 1));
 }
