@@ -146,6 +146,8 @@ static void use_manifest(struct module *m, const struct gm_header *h)
 		if (m->segments[i].kind == GM_SEG_GATES)
 			m->gates_segment = i;
 	}
+	for (uint32_t i = 0; i < h->entries.count; i++)
+		m->has_init |= (m->entries[i].flags & GM_ENTRY_INIT) != 0;
 	for (uint32_t i = 0; i < h->gates.count; i++) {
 		if (gates[i].kind == GM_GATE_ENTER_RETURN)
 			m->enter_return_gate = gates[i].offset;
@@ -154,14 +156,16 @@ static void use_manifest(struct module *m, const struct gm_header *h)
 	}
 }
 
-/* Hides the bound devices in U, or shows them again. */
+/* Hides the bound devices in U, or shows them again: all that can be. */
 static bool devices(struct ctx *c, const struct module *m, bool bind)
 {
+	bool all = true;
+
 	for (unsigned p = 0; p < m->man->privileges.count; p++)
 		if (m->binding.bound & 1ull << p && m->privileges[p].kind == GM_PRIV_DEVICE &&
 		    !c->g->ops->device_role(c->g->vmm, m->index, p, &m->binding.resource[p], bind))
-			return false;
-	return true;
+			all = false;
+	return all;
 }
 
 static enum guard_verdict do_register(struct ctx *c, const void *manifest, size_t len,
@@ -213,7 +217,7 @@ enum guard_verdict guard_register(struct guard *g, const void *manifest, size_t 
 	enum guard_verdict v;
 	struct ctx c;
 
-	guard_start(&c, g, 0, GUARD_CAUSE_ADMIN, d);
+	guard_start(&c, g, 0, GUARD_CAUSE_ADMIN, NULL, d);
 	v = do_register(&c, manifest, len, binding, work, work_len, &m);
 	if (m)
 		*index = m->index;
@@ -235,9 +239,10 @@ enum guard_verdict guard_unregister(struct guard *g, unsigned index, struct guar
 	uint8_t from;
 	struct ctx c;
 
-	guard_start(&c, g, 0, GUARD_CAUSE_ADMIN, d);
+	guard_start(&c, g, 0, GUARD_CAUSE_ADMIN, NULL, d);
 	from = guard_ctx_view(&c);
 	if (m) {
+		m->quarantined = true; /* if this ends half way, nobody enters any more */
 		for (unsigned i = 0; i < g->vcpus; i++) {
 			if (g->vcpu[i].module != m)
 				continue;
@@ -267,7 +272,7 @@ enum guard_verdict guard_grant(struct guard *g, unsigned vcpu, unsigned index, u
 	uint8_t from;
 	struct ctx c;
 
-	guard_start(&c, g, vcpu < g->vcpus ? vcpu : 0, GUARD_CAUSE_ADMIN, d);
+	guard_start(&c, g, vcpu < g->vcpus ? vcpu : 0, GUARD_CAUSE_ADMIN, NULL, d);
 	from = guard_ctx_view(&c);
 	if (m && vcpu < g->vcpus) {
 		v = GUARD_V_OK;
@@ -299,7 +304,7 @@ enum guard_verdict guard_vcpu_reset(struct guard *g, unsigned vcpu, struct guard
 	uint8_t from;
 	struct ctx c;
 
-	guard_start(&c, g, vcpu < g->vcpus ? vcpu : 0, GUARD_CAUSE_ADMIN, d);
+	guard_start(&c, g, vcpu < g->vcpus ? vcpu : 0, GUARD_CAUSE_ADMIN, NULL, d);
 	from = guard_ctx_view(&c);
 	m = c.v->module;
 	if (vcpu < g->vcpus && c.v->chain)

@@ -11,13 +11,6 @@
  */
 #include "model/internal.h"
 
-static bool seg_has_pages(const struct module *m, unsigned i, const uint64_t *base)
-{
-	uint32_t kind = m->segments[i].kind;
-
-	return kind != GM_SEG_PERCPU && !(gm_seg_init(kind) && base[i] == 0);
-}
-
 static bool read_table(struct ctx *c, uint64_t table, unsigned count, uint64_t *base)
 {
 	struct range r;
@@ -30,13 +23,15 @@ static bool read_table(struct ctx *c, uint64_t table, unsigned count, uint64_t *
 	return true;
 }
 
-/* Page aligned, in the kernel half, without wrapping. */
+/* Page aligned, in the kernel half, without wrapping; 0 for init memory that is gone. */
 static bool bases_ok(const struct module *m, const uint64_t *base)
 {
 	for (unsigned i = 0; i < m->nsegments; i++) {
-		if (seg_has_pages(m, i, base) &&
-		    (PAGE_OFFSET(base[i]) != 0 || base[i] < KERNEL_HALF ||
-		     base[i] > KERNEL_LAST - m->bytes[i]))
+		if (m->segments[i].kind == GM_SEG_PERCPU ||
+		    (gm_seg_init(m->segments[i].kind) && base[i] == 0))
+			continue;
+		if (PAGE_OFFSET(base[i]) != 0 || base[i] < KERNEL_HALF ||
+		    base[i] > KERNEL_LAST - m->bytes[i])
 			return false;
 	}
 	return true;
@@ -117,7 +112,8 @@ static enum guard_verdict start(struct ctx *c, struct module *m, uint64_t table,
 		return GUARD_V_BUSY;
 	memcpy(m->base, base, sizeof(uint64_t) * m->nsegments);
 	m->gates_bytes = 0;
-	m->init_used = m->init_done = m->init_gone = false;
+	m->init_used = m->init_gone = false;
+	m->init_done = !m->has_init;
 	module_place(m);
 	m->job = (struct announce_job){.table = table, .count = count};
 	for (uint32_t i = 0; i < m->man->imports.count; i++)
@@ -142,24 +138,15 @@ static enum guard_verdict page_frame(struct ctx *c, const struct module *m, uint
 	return map.role == GUARD_ROLE_NONE ? GUARD_V_OK : GUARD_V_OVERLAP;
 }
 
-static unsigned segment_of(const struct module *m, uint32_t page)
-{
-	unsigned i = m->nsegments - 1;
-
-	while (i && page * GM_PAGE < m->segments[i].start)
-		i--;
-	return i;
-}
-
 static enum guard_verdict fill(struct ctx *c, struct module *m)
 {
 	for (unsigned n = 0; n < ANNOUNCE_PAGES && m->job.page < m->pages; n++, m->job.page++) {
 		uint32_t p = m->job.page;
-		unsigned i = segment_of(m, p);
+		unsigned i = module_segment(m, p * GM_PAGE);
 		enum guard_verdict v;
 		uint64_t gpa;
 
-		if (!seg_has_pages(m, i, m->base))
+		if (!module_has(m, i))
 			continue;
 		v = page_frame(c, m, p, &gpa);
 		if (v != GUARD_V_OK)
@@ -175,7 +162,7 @@ static enum guard_verdict fill(struct ctx *c, struct module *m)
 /* Do segment i of m and segment k of o share an address? */
 static bool addresses_meet(const struct module *m, unsigned i, const struct module *o, unsigned k)
 {
-	return seg_has_pages(m, i, m->base) && seg_has_pages(o, k, o->base) &&
+	return module_has(m, i) && module_has(o, k) &&
 	       m->base[i] < o->base[k] + o->bytes[k] &&
 	       o->base[k] < m->base[i] + m->bytes[i];
 }
@@ -243,7 +230,7 @@ static void plan_runs(struct module *m)
 		struct run *last = m->runs ? &m->run[m->runs - 1] : NULL;
 		bool init = gm_seg_init(s->kind);
 
-		if (!seg_has_pages(m, i, m->base))
+		if (!module_has(m, i))
 			continue;
 		if (last && last->init == init && last->page + last->pages == s->start / GM_PAGE &&
 		    last->gva + last->pages * PAGE == m->base[i]) {
@@ -262,17 +249,16 @@ static enum guard_verdict commit(struct ctx *c, struct module *m)
 	enum guard_verdict v = GUARD_V_OK;
 
 	/* other modules' init memory may be what now holds this one */
-	for (unsigned n = 0; n < c->g->modules; n++)
-		init_drop_if_moved(c, &c->g->module[n]);
+	init_drop_all(c);
 	if (overlaps_any(c->g, m))
 		return GUARD_V_OVERLAP;
 	if (!text_imports_allowed(c, m))
 		return GUARD_V_BAD_TEXT;
 	for (uint32_t p = 0; p < m->pages && v == GUARD_V_OK; p++) {
 		uint64_t noted = m->frame[p];
-		unsigned i = segment_of(m, p);
+		unsigned i = module_segment(m, p * GM_PAGE);
 
-		if (!seg_has_pages(m, i, m->base))
+		if (!module_has(m, i))
 			continue;
 		m->frame[p] = NO_FRAME;
 		v = take_page(c, m, i, p, noted);
@@ -296,6 +282,7 @@ static enum guard_verdict commit(struct ctx *c, struct module *m)
 	}
 	/* the copies are of an earlier moment: all pages are looked at before the first raise */
 	memset(m->marked, 0xff, (m->pages + 63) / 64 * sizeof(uint64_t));
+	m->kicked = 0;
 	m->state = MODULE_ANNOUNCED;
 	return GUARD_V_OK;
 }
@@ -320,8 +307,7 @@ enum guard_verdict announce(struct ctx *c, uint64_t id, uint64_t table, uint64_t
 
 	if (!m)
 		return GUARD_V_UNKNOWN_MODULE;
-	for (unsigned n = 0; n < c->g->modules; n++)
-		init_drop_if_moved(c, &c->g->module[n]);
+	init_drop_all(c);
 	if (m->state == MODULE_ANNOUNCING) {
 		if (table != m->job.table || count != m->job.count)
 			return GUARD_V_BUSY;

@@ -15,8 +15,19 @@ struct chain *chain_callout(const struct module *m, uint64_t slot)
 }
 
 /*
- * May a chain that departed at moff `from` continue at moff `to`? Only at the continuations that
- * are registered for the exception that struck: *differ gets the GPRs that they set.
+ * Exceptions that an exception-table entry is not for: debug, NMI, breakpoint, double fault and
+ * machine check do not come from the instruction that has the entry. WARN is ud2's #UD alone.
+ */
+static bool fixes(uint32_t kind, uint8_t vector)
+{
+	const uint32_t never = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 8 | 1u << 18;
+
+	return kind == GM_FIXUP_WARN ? vector == 6 : vector < 32 && !(never & 1u << vector);
+}
+
+/*
+ * May a departed chain continue at rip? Only at the continuation that is registered for the
+ * exception that struck: *differ gets the GPRs that it sets.
  */
 static bool continues(const struct module *m, const struct chain *ch, uint64_t rip,
 		      uint32_t *differ)
@@ -26,7 +37,8 @@ static bool continues(const struct module *m, const struct chain *ch, uint64_t r
 	if (!ch->exception || !module_executes(m, ch->rip, &from) || !module_executes(m, rip, &to))
 		return false;
 	i = gm_find(m->fixups, m->man->fixups.count, sizeof(struct gm_fixup), from);
-	if (i == m->man->fixups.count || m->fixups[i].moff != from || m->fixups[i].target != to)
+	if (i == m->man->fixups.count || m->fixups[i].moff != from || m->fixups[i].target != to ||
+	    !fixes(m->fixups[i].kind, ch->vector))
 		return false;
 	*differ = m->fixups[i].regs;
 	return true;
@@ -178,20 +190,19 @@ void chain_end(struct module *m, struct chain *ch)
 	ch->nwords = 0;
 }
 
-void chain_suspend(struct module *m, struct chain *ch, enum chain_state state)
-{
-	set_state(m, ch, state);
-	kill_overlapping(m, ch);
-}
-
 void chain_run(struct ctx *c, struct module *m, struct chain *ch)
 {
 	set_state(m, ch, CHAIN_RUNNING);
-	ch->vcpu = c->vcpu;
 	c->v->chain = ch;
 	c->v->module = m;
 	m->running |= 1u << c->vcpu;
 	c->g->inside |= 1u << c->vcpu;
+}
+
+void chain_stop(struct ctx *c, unsigned vcpu)
+{
+	c->g->vcpu[vcpu].stopped = true;
+	c->d->stop |= 1u << vcpu;
 }
 
 /* Takes the privilege of a vCPU away; one that cannot be lowered never runs again. */
@@ -205,11 +216,14 @@ enum guard_verdict chain_lower(struct ctx *c, struct module *m, unsigned vcpu)
 	c->g->inside &= ~(1u << vcpu);
 	if (c->g->ops->lower(c->g->vmm, vcpu, m->index))
 		return GUARD_V_OK;
-	v->stopped = true;
-	c->d->stop |= 1u << vcpu;
+	chain_stop(c, vcpu);
 	return GUARD_V_LOWER_FAILED;
 }
 
+/*
+ * Lowers and forgets what runs here. A refused way out is no way back, so under scrub nothing of
+ * m's registers is left for whoever handles the refusal.
+ */
 enum guard_verdict chain_drop_running(struct ctx *c, enum guard_verdict verdict)
 {
 	struct module *m = c->v->module;
@@ -217,5 +231,66 @@ enum guard_verdict chain_drop_running(struct ctx *c, enum guard_verdict verdict)
 	enum guard_verdict lowered = chain_lower(c, m, c->vcpu);
 
 	chain_end(m, ch);
+	if (c->ev && verdict != GUARD_V_OK && m->binding.policy.registers == GUARD_REGS_SCRUB)
+		for (unsigned i = 0; i < GUARD_GPRS; i++)
+			if (i != GUARD_RSP)
+				c->d->cpu.gpr[i] = 0;
 	return lowered == GUARD_V_OK ? verdict : lowered;
+}
+
+/*
+ * What runs here waits from now on, its words saved, until somebody comes with this slot (and, if
+ * it departed, this rip). r covers [slot, hi); `verify` are the GPRs that must be equal then.
+ */
+enum guard_verdict chain_suspend(struct ctx *c, enum chain_state state, const struct range *r,
+				 uint64_t slot, uint64_t rip, uint32_t verify)
+{
+	const struct guard_cpu *cpu = &c->d->cpu;
+	struct module *m = c->v->module;
+	struct chain *ch = c->v->chain;
+	enum guard_verdict v = chain_lower(c, m, c->vcpu);
+
+	if (v != GUARD_V_OK) {
+		chain_end(m, ch);
+		return v;
+	}
+	ch->slot = slot;
+	ch->rip = rip;
+	ch->verify = verify;
+	ch->rflags = cpu->rflags;
+	memcpy(ch->gpr, cpu->gpr, sizeof(ch->gpr));
+	/* a call-out's own slot is remembered, not part of the extent */
+	chain_extent(ch, r, state == CHAIN_CALLOUT ? slot + 8 : slot, ch->hi);
+	set_state(m, ch, state);
+	kill_overlapping(m, ch);
+	return GUARD_V_OK;
+}
+
+/*
+ * The last part of every way back into a suspended chain: the words through the present mapping,
+ * the registers in `verify` (compared, or put back under scrub), the raise. Then it runs, with
+ * [lo, hi) as its extent; r covers that.
+ */
+enum guard_verdict chain_come_back(struct ctx *c, struct module *m, struct chain *ch,
+				   const struct range *r, uint64_t lo, uint32_t verify)
+{
+	bool scrub = m->binding.policy.registers == GUARD_REGS_SCRUB;
+	struct guard_cpu *cpu = &c->d->cpu;
+
+	if (!walk_verify(c, m, ch, r))
+		return GUARD_V_STACK_CHANGED;
+	if (ch->state == CHAIN_DEPARTED && (cpu->rflags ^ ch->rflags) & ~RFLAGS_RF)
+		return GUARD_V_REGISTERS_CHANGED;
+	for (unsigned i = 0; i < GUARD_GPRS; i++)
+		if (!scrub && verify & GPR_BIT(i) && cpu->gpr[i] != ch->gpr[i])
+			return GUARD_V_REGISTERS_CHANGED;
+	if (!text_refresh(c, m) || raise_now(c, m) != GUARD_V_OK)
+		return GUARD_V_RAISE_FAILED;
+
+	chain_run(c, m, ch);
+	chain_extent(ch, r, lo, ch->hi);
+	for (unsigned i = 0; i < GUARD_GPRS; i++)
+		if (scrub && verify & GPR_BIT(i))
+			cpu->gpr[i] = ch->gpr[i];
+	return GUARD_V_OK;
 }

@@ -65,23 +65,28 @@ bool init_drop_if_moved(struct ctx *c, struct module *m)
 			moved = true;
 	if (!moved)
 		return false;
-	for (unsigned i = 0; i < m->nsegments; i++) {
-		const struct gm_segment *s = &m->segments[i];
-		uint32_t first = s->start / GM_PAGE;
-
-		if (!gm_seg_init(s->kind))
-			continue;
-		for (uint32_t p = first; p < first + gm_seg_pages(s); p++)
-			if (!page_release(c, m, p))
-				return false;
-	}
+	for (uint32_t p = 0; p < m->pages; p++)
+		if (gm_seg_init(m->segments[module_segment(m, p * GM_PAGE)].kind) &&
+		    !page_release(c, m, p))
+			return false;
 	m->init_gone = true;
 	return true;
 }
 
+/* Of every module: what the kernel has freed may be anybody's stack or text by now. */
+bool init_drop_all(struct ctx *c)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < c->g->modules; i++)
+		any |= init_drop_if_moved(c, &c->g->module[i]);
+	return any;
+}
+
 enum guard_verdict check_mapping(struct ctx *c, struct module *m)
 {
-	init_drop_if_moved(c, m);
+	if (m->init_done && !m->init_gone)
+		init_drop_if_moved(c, m);
 	if (m->binding.policy.mapping == GUARD_MAPPING_LOCKED &&
 	    c->g->ops->mapping_locked(c->g->vmm, c->vcpu, m->index, c->d->cpu.cr3))
 		return GUARD_V_OK;
@@ -89,6 +94,24 @@ enum guard_verdict check_mapping(struct ctx *c, struct module *m)
 		if (!(m->run[i].init && m->init_gone) && !run_maps(c, m, &m->run[i]))
 			return GUARD_V_BAD_MAPPING;
 	return GUARD_V_OK;
+}
+
+/* [lo, slot + 8) usable as a stack, and nothing private or of a device close below it? */
+static bool pages_ok(const struct range *r, uint64_t slot, uint64_t lo)
+{
+	for (uint64_t p = PAGE_OF(slot); p >= r->first; p -= PAGE) {
+		const struct guard_mapping *map = &r->map[(p - r->first) / PAGE];
+
+		if (p + PAGE > lo) {
+			if (!range_stack_page(map))
+				return false;
+		} else if (!map->flags) {
+			break;
+		} else if (map->role == GUARD_ROLE_PRIVATE || map->role == GUARD_ROLE_DEVICE) {
+			return false;
+		}
+	}
+	return true;
 }
 
 /*
@@ -104,19 +127,13 @@ enum guard_verdict check_stack(struct ctx *c, struct range *r, uint64_t slot, ui
 	if (slot % 8 != 0 || slot < KERNEL_HALF || slot > KERNEL_LAST - 8 || lo > slot)
 		return GUARD_V_BAD_STACK;
 	below = slot - KERNEL_HALF > BELOW_SLOT ? slot - BELOW_SLOT : KERNEL_HALF;
-	if (lo < KERNEL_HALF || !range_map(c, r, lo < below ? lo : below, hi))
+	below = lo < below ? lo : below;
+	if (!range_map(c, r, below, hi))
 		return GUARD_V_BAD_STACK;
-	for (uint64_t p = PAGE_OF(slot); p >= r->first; p -= PAGE) {
-		const struct guard_mapping *map = &r->map[(p - r->first) / PAGE];
-
-		if (p + PAGE > lo) {
-			if (!range_stack_page(map))
-				return GUARD_V_BAD_STACK;
-		} else if (!map->flags) {
-			break;
-		} else if (map->role == GUARD_ROLE_PRIVATE || map->role == GUARD_ROLE_DEVICE) {
+	if (!pages_ok(r, slot, lo)) {
+		/* perhaps it is init memory of a module that nobody has entered since */
+		if (!init_drop_all(c) || !range_map(c, r, below, hi) || !pages_ok(r, slot, lo))
 			return GUARD_V_BAD_STACK;
-		}
 	}
 	if (chain_overlaps_running(c->g, self, r, lo, hi))
 		return GUARD_V_BAD_STACK;

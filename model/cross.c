@@ -22,39 +22,54 @@ static void note(struct ctx *c, uint32_t act, uint64_t slot, uint64_t old_word, 
 	c->new_word = new_word;
 }
 
-/* Does an unprivileged entry's return word lead where it may? (bad-return) */
+/* Does the return word of an entry lead where it may? (bad-return) */
 static bool return_word_ok(const struct ctx *c, const struct module *m, uint64_t word,
-			   uint64_t slot)
+			   const struct chain *out)
 {
-	const struct chain *out;
-
 	if (c->v->chain)
 		return module_retsite(m, word);
 	if (word < KERNEL_HALF)
 		return false;
-	if (!module_owns(m, word))
-		return true;
 	/* the kernel tail-called from a call-out into this entry: the call-out's own way back */
-	out = chain_callout(m, slot);
-	return out && word == (out->raw ? out->rip : m->enter_return);
+	return !module_owns(m, word) || (out && word == (out->raw ? out->rip : m->enter_return));
 }
 
 /* Init code is entered once per ANNOUNCE, by the kernel, while it is there. */
 static bool entry_open(const struct ctx *c, const struct module *m, const struct gm_entry *e)
 {
-	return !(e->flags & GM_ENTRY_INIT) ||
-	       (!m->init_used && !m->init_gone && !c->v->chain && module_gva(m, e->moff) >= KERNEL_HALF);
+	return !(e->flags & GM_ENTRY_INIT) || (!m->init_used && !c->v->chain &&
+					       module_has(m, module_segment(m, e->moff)));
+}
+
+/*
+ * Without gates, a tail call from a call-out into an entry returns straight into the parent, seen
+ * by nobody. So that entry is judged as the parent's own return, which goes on at f instead.
+ */
+static enum guard_verdict enter_as_return(struct ctx *c, struct module *m, struct chain *out,
+					  const struct gm_entry *e, uint64_t slot)
+{
+	uint64_t lo = slot - e->headroom;
+	enum guard_verdict v;
+	struct range r;
+
+	v = check_stack(c, &r, slot, lo, out->hi, out);
+	if (v == GUARD_V_OK)
+		v = chain_come_back(c, m, out, &r, lo, out->verify);
+	if (v == GUARD_V_OK)
+		note(c, out->act[out->depth - 1].serial, 0, 0, 0);
+	return v == GUARD_V_STACK_CHANGED || v == GUARD_V_REGISTERS_CHANGED ? GUARD_V_BAD_RETURN
+									    : v;
 }
 
 enum guard_verdict cross_enter_call(struct ctx *c, struct module *m, const struct gm_entry *e,
 				    bool raw)
 {
 	struct guard_cpu *cpu = &c->d->cpu;
-	uint64_t slot = cpu->gpr[GUARD_RSP], word = 0;
+	uint64_t slot = cpu->gpr[GUARD_RSP], headroom = e->headroom, word = 0, gpa;
 	struct chain *ch = c->v->chain; /* inside to inside */
+	struct chain *out = ch ? NULL : chain_callout(m, slot);
 	struct activation *tip = ch ? &ch->act[ch->depth - 1] : NULL;
 	bool own_slot = tip && slot == tip->slot;
-	const struct guard_mapping *page;
 	enum guard_verdict v;
 	struct range r;
 
@@ -68,34 +83,38 @@ enum guard_verdict cross_enter_call(struct ctx *c, struct module *m, const struc
 		return v;
 	if ((v = check_mapping(c, m)) != GUARD_V_OK)
 		return v;
-	if (!entry_open(c, m, e)) /* the look at the mapping found init gone */
-		return GUARD_V_UNANNOUNCED;
 	if (tip && slot > tip->slot)
 		return GUARD_V_BAD_STACK;
-	v = check_stack(c, &r, slot, slot - e->headroom, ch ? ch->hi : slot + 8, ch);
+	if (own_slot && tip->headroom > headroom)
+		headroom = tip->headroom;
+	v = check_stack(c, &r, slot, slot - headroom, ch ? ch->hi : slot + 8, ch);
 	if (v != GUARD_V_OK)
 		return v;
 	if (!range_read(c, &r, slot, &word))
 		return GUARD_V_BAD_STACK;
-	if (!own_slot && !return_word_ok(c, m, word, slot))
+	if (!own_slot && !return_word_ok(c, m, word, out))
 		return GUARD_V_BAD_RETURN;
-	page = &r.map[(PAGE_OF(slot) - r.first) / PAGE];
-	if (ch ? !own_slot && ch->depth == GUARD_MAX_NEST
-	       : !(ch = chain_room(c, m, page->gpa + PAGE_OFFSET(slot))))
+	gpa = r.map[(PAGE_OF(slot) - r.first) / PAGE].gpa + PAGE_OFFSET(slot);
+	if (!tip)
+		ch = chain_room(c, m, gpa);
+	if (!ch || (tip && !own_slot && ch->depth == GUARD_MAX_NEST))
 		return GUARD_V_NO_ROOM;
 	if (m->binding.policy.required & ~(m->binding.bound & c->v->granted[m->index]))
 		return GUARD_V_WITHHELD;
-	if (!text_refresh(c, m))
+	if (raw && out && word == out->rip)
+		return enter_as_return(c, m, out, e, slot);
+	if (!tip && !text_refresh(c, m))
 		return GUARD_V_RAISE_FAILED;
 	if (!raw && !own_slot && !range_write(c, &r, slot, m->leave_return))
 		return GUARD_V_BAD_STACK;
-	if (!tip && (v = raise_now(c, m)) != GUARD_V_OK) {
-		if (!raw)
-			range_write(c, &r, slot, word);
-		return v;
+	if (!tip && raise_now(c, m) != GUARD_V_OK) {
+		/* a guest whose word cannot be put back must not run on without it */
+		if (!raw && !range_write(c, &r, slot, word))
+			chain_stop(c, c->vcpu);
+		return GUARD_V_RAISE_FAILED;
 	}
 
-	chain_kill_entered(m, ch, page->gpa + PAGE_OFFSET(slot));
+	chain_kill_entered(m, ch, gpa);
 	if (!tip) {
 		chain_end(m, ch);
 		ch->depth = 0;
@@ -103,24 +122,20 @@ enum guard_verdict cross_enter_call(struct ctx *c, struct module *m, const struc
 	}
 	if (!own_slot) {
 		m->serial++;
-		ch->act[ch->depth] = (struct activation){
+		ch->act[ch->depth++] = (struct activation){
 			.slot = slot,
 			.word = word,
-			.headroom = e->headroom,
 			.serial = m->serial,
 			.raw = raw,
 			.init = (e->flags & GM_ENTRY_INIT) != 0,
 		};
-		ch->depth++;
-	} else {
-		tip->headroom = e->headroom > tip->headroom ? e->headroom : tip->headroom;
 	}
-	chain_extent(ch, &r, ch->act[ch->depth - 1].slot - ch->act[ch->depth - 1].headroom,
-		     ch->act[0].slot + 8);
-	if (e->flags & GM_ENTRY_INIT)
-		m->init_used = true;
+	tip = &ch->act[ch->depth - 1];
+	tip->headroom = (uint32_t)headroom;
+	chain_extent(ch, &r, slot - headroom, ch->act[0].slot + 8);
+	m->init_used |= tip->init;
 	cpu->rip = module_gva(m, e->moff);
-	note(c, ch->act[ch->depth - 1].serial, raw || own_slot ? 0 : slot, word, m->leave_return);
+	note(c, tip->serial, raw || own_slot ? 0 : slot, word, m->leave_return);
 	return GUARD_V_OK;
 }
 
@@ -178,14 +193,20 @@ enum guard_verdict cross_leave_return(struct ctx *c, bool raw)
 	return GUARD_V_OK;
 }
 
-/* What a call-out may not see, if the policy says so; `keep` holds an indirect jump's target. */
-static void scrub_call(struct guard_cpu *cpu, const struct chain *ch, uint32_t keep)
+/*
+ * Past the X, and under scrub without what a call-out may not see: the registers that come back
+ * anyway, and R10, R11. `keep` holds an indirect jump's target.
+ */
+static void after_call(struct ctx *c, const struct module *m, bool raw, uint32_t preserve,
+		       uint32_t keep)
 {
-	uint32_t zero = ch->verify | GPR_BIT(GUARD_R10) | GPR_BIT(GUARD_R11);
+	uint32_t zero = (preserve | GPR_BIT(GUARD_R10) | GPR_BIT(GUARD_R11)) & ~keep;
 
+	if (!raw)
+		c->d->cpu.rip += GM_X_BYTES;
 	for (unsigned i = 0; i < GUARD_GPRS; i++)
-		if (zero & ~keep & GPR_BIT(i))
-			cpu->gpr[i] = 0;
+		if (m->binding.policy.registers == GUARD_REGS_SCRUB && zero & GPR_BIT(i))
+			c->d->cpu.gpr[i] = 0;
 }
 
 /*
@@ -215,7 +236,9 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 	if (slot == tip->slot && ch->depth == 1) {
 		/* a tail call that ends the entry: one crossing, no return */
 		v = finish_tip(c, &r);
-		goto out;
+		if (v == GUARD_V_OK)
+			after_call(c, m, raw, 0, keep);
+		return v;
 	}
 	if (slot == tip->slot) {
 		/* a nested child that ended so: its word stands here for its parent */
@@ -242,27 +265,13 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 	if ((!raw && !range_write(c, &r, slot, m->enter_return)) ||
 	    (raw && child_ended && !range_write(c, &r, slot, word)))
 		return chain_drop_running(c, GUARD_V_BAD_STACK);
-	v = chain_lower(c, m, c->vcpu);
-	if (v != GUARD_V_OK) {
-		chain_end(m, ch);
+	v = chain_suspend(c, CHAIN_CALLOUT, &r, slot, word, preserve);
+	if (v != GUARD_V_OK)
 		return v;
-	}
-
-	ch->slot = slot;
-	ch->rip = word;
 	ch->raw = raw;
-	ch->verify = preserve;
-	ch->rflags = cpu->rflags;
-	memcpy(ch->gpr, cpu->gpr, sizeof(ch->gpr));
-	chain_extent(ch, &r, slot + 8, ch->hi);
-	chain_suspend(m, ch, CHAIN_CALLOUT);
 	note(c, tip->serial, raw ? 0 : slot, word, m->enter_return);
-	if (m->binding.policy.registers == GUARD_REGS_SCRUB)
-		scrub_call(cpu, ch, keep);
-out:
-	if (!raw && v == GUARD_V_OK)
-		cpu->rip += GM_X_BYTES;
-	return v;
+	after_call(c, m, raw, preserve, keep);
+	return GUARD_V_OK;
 }
 
 enum guard_verdict cross_enter_return(struct ctx *c, struct module *m, bool raw)
@@ -296,21 +305,9 @@ enum guard_verdict cross_enter_return(struct ctx *c, struct module *m, bool raw)
 		return v;
 	if (!ch)
 		return GUARD_V_NO_RECORD;
-	if (!walk_verify(c, m, ch, &r))
-		return GUARD_V_STACK_CHANGED;
-	if (m->binding.policy.registers == GUARD_REGS_VERIFY)
-		for (unsigned i = 0; i < GUARD_GPRS; i++)
-			if (ch->verify & GPR_BIT(i) && cpu->gpr[i] != ch->gpr[i])
-				return GUARD_V_REGISTERS_CHANGED;
-	if (!text_refresh(c, m) || raise_now(c, m) != GUARD_V_OK)
-		return GUARD_V_RAISE_FAILED;
-
-	chain_run(c, m, ch);
-	chain_extent(ch, &r, lo, ch->hi);
-	if (m->binding.policy.registers == GUARD_REGS_SCRUB)
-		for (unsigned i = 0; i < GUARD_GPRS; i++)
-			if (ch->verify & GPR_BIT(i))
-				cpu->gpr[i] = ch->gpr[i];
+	v = chain_come_back(c, m, ch, &r, lo, ch->verify);
+	if (v != GUARD_V_OK)
+		return v;
 	cpu->rip = ch->rip;
 	cpu->gpr[GUARD_RSP] = slot + 8;
 	note(c, tip->serial, raw ? 0 : slot, m->enter_return, ch->rip);
@@ -352,11 +349,11 @@ enum guard_verdict cross_fetch_outside(struct ctx *c)
 	} else {
 		v = chain_drop_running(c, GUARD_V_WILD_EXIT);
 	}
-	return guard_log(c, name, m, from, rip, v);
+	return cross_done(c, name, m, from, rip, v);
 }
 
 /* Policy on a refusal: quarantine lowers every vCPU inside and ends all chains. */
-void cross_refuse(struct ctx *c, struct module *m)
+static void refuse(struct ctx *c, struct module *m)
 {
 	if (m->binding.policy.refusal == GUARD_REFUSE_STOP)
 		c->d->stop_vm = true;
@@ -372,6 +369,19 @@ void cross_refuse(struct ctx *c, struct module *m)
 	}
 	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
 		chain_end(m, &m->chains[i]);
+}
+
+/*
+ * The end of every judgement of a crossing: its line, and the policy if it was refused for what
+ * the guest did. What the VMM could not do, or does not grant at present, is nobody's attack.
+ */
+enum guard_verdict cross_done(struct ctx *c, enum guard_event_name e, struct module *m,
+			      uint8_t from, uint64_t rip, enum guard_verdict verdict)
+{
+	if (verdict != GUARD_V_OK && verdict != GUARD_V_WITHHELD && verdict != GUARD_V_NO_ROOM &&
+	    verdict != GUARD_V_RAISE_FAILED && verdict != GUARD_V_LOWER_FAILED)
+		refuse(c, m);
+	return guard_log(c, e, m, from, rip, verdict);
 }
 
 /* A crossing instruction in m's gate pages. Logs one line, or two after a departure. */
@@ -394,11 +404,11 @@ enum guard_verdict cross_at_gate(struct ctx *c, struct module *m, uint64_t rip)
 	if (off / GM_GATE_BYTES < m->man->gates.count)
 		gate = &m->gates[off / GM_GATE_BYTES];
 	if (!gate || gate->kind == GM_GATE_PAD || off % GM_GATE_BYTES != gate->x)
-		return guard_log(c, GUARD_ENTER_CALL, m, from, rip, GUARD_V_BAD_SITE);
+		return cross_done(c, GUARD_ENTER_CALL, m, from, rip, GUARD_V_BAD_SITE);
 	if (m->state != MODULE_ANNOUNCED)
-		return guard_log(c, names[gate->kind], m, from, rip, GUARD_V_UNANNOUNCED);
+		return cross_done(c, names[gate->kind], m, from, rip, GUARD_V_UNANNOUNCED);
 	if (!c->v->chain && chain_departed(m, rip, c->d->cpu.gpr[GUARD_RSP], &differ)) {
-		v = resume(c, m);
+		v = resume(c, m, gate->kind != GM_GATE_ENTER);
 		if (v != GUARD_V_OK && gate->kind != GM_GATE_ENTER)
 			return v;
 		from = guard_ctx_view(c);
@@ -420,5 +430,5 @@ enum guard_verdict cross_at_gate(struct ctx *c, struct module *m, uint64_t rip)
 		v = cross_enter_return(c, m, false);
 		break;
 	}
-	return guard_log(c, names[gate->kind], m, from, rip, v);
+	return cross_done(c, names[gate->kind], m, from, rip, v);
 }

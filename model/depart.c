@@ -76,34 +76,29 @@ static bool standing_at(struct ctx *c, const struct module *m, struct standing *
 	}
 }
 
-/* Saves what leads home. The extent is remembered from RSP on. */
+/* Saves what leads home. r is left covering the extent, from RSP on. */
 static enum guard_verdict save(struct ctx *c, const struct module *m, struct chain *ch,
-			       const struct standing *s)
+			       const struct standing *s, struct range *r)
 {
 	const struct activation *tip = &ch->act[ch->depth - 1];
 	struct place from = s->at;
 	unsigned depth = ch->depth;
-	enum guard_verdict v;
-	struct range r;
 
 	if (from.rsp % 8 != 0 || from.rsp >= ch->hi)
 		return GUARD_V_STACK_CHANGED;
 	if (PAGE_OF(ch->hi - 1) - PAGE_OF(from.rsp) >= GUARD_EXTENT_PAGES * PAGE)
 		return GUARD_V_STACK_TOO_DEEP;
-	if (!range_map(c, &r, from.rsp, ch->hi))
+	if (!range_map(c, r, from.rsp, ch->hi))
 		return GUARD_V_STACK_CHANGED;
 	if (s->popped) {
 		if (from.rsp != tip->slot)
 			return GUARD_V_STACK_CHANGED;
 		from = (struct place){.rip = tip->word, .rsp = tip->slot + 8, .rbp = s->at.rbp,
 				      .gpr = NULL, .returned = true};
-		r.lo = tip->slot + 8;
+		r->lo = tip->slot + 8;
 		depth--;
 	}
-	v = walk_save(c, m, ch, &r, &from, depth);
-	if (v == GUARD_V_OK)
-		chain_extent(ch, &r, s->at.rsp, ch->hi);
-	return v;
+	return walk_save(c, m, ch, r, &from, depth);
 }
 
 /* Logs its own line, or that of the exit which the departure found half done. */
@@ -114,44 +109,35 @@ enum guard_verdict depart(struct ctx *c)
 	struct chain *ch = c->v->chain;
 	uint8_t from = guard_ctx_view(c);
 	uint64_t rip = cpu->rip;
+	const uint32_t verify = ALL_GPRS & ~GPR_BIT(GUARD_RSP);
 	enum guard_verdict v;
 	struct standing s;
+	struct range r;
 
 	if (!standing_at(c, m, &s))
 		return cross_fetch_outside(c);
 	c->act = ch->act[ch->depth - 1].serial;
-	v = save(c, m, ch, &s);
+	v = save(c, m, ch, &s, &r);
 	if (v != GUARD_V_OK) {
 		v = chain_drop_running(c, v);
-		return guard_log(c, GUARD_DEPART, m, from, rip, v);
+		return cross_done(c, GUARD_DEPART, m, from, rip, v);
 	}
-	v = chain_lower(c, m, c->vcpu);
-	if (v != GUARD_V_OK) {
-		chain_end(m, ch);
-		return guard_log(c, GUARD_DEPART, m, from, rip, v);
-	}
-
-	ch->slot = s.at.rsp;
-	ch->rip = s.at.rip;
 	ch->exception = c->cause == GUARD_CAUSE_EXCEPTION;
-	ch->verify = ALL_GPRS & ~GPR_BIT(GUARD_RSP);
-	ch->rflags = cpu->rflags;
-	memcpy(ch->gpr, cpu->gpr, sizeof(ch->gpr));
-	chain_suspend(m, ch, CHAIN_DEPARTED);
-	if (m->binding.policy.registers == GUARD_REGS_SCRUB)
+	ch->vector = c->ev->vector;
+	v = chain_suspend(c, CHAIN_DEPARTED, &r, s.at.rsp, s.at.rip, verify);
+	if (v == GUARD_V_OK && m->binding.policy.registers == GUARD_REGS_SCRUB)
 		for (unsigned i = 0; i < GUARD_GPRS; i++)
-			if (ch->verify & GPR_BIT(i))
+			if (verify & GPR_BIT(i))
 				cpu->gpr[i] = 0;
-	return guard_log(c, GUARD_DEPART, m, from, rip, v);
+	return cross_done(c, GUARD_DEPART, m, from, rip, v);
 }
 
 static enum guard_verdict resume_judge(struct ctx *c, struct module *m)
 {
 	struct guard_cpu *cpu = &c->d->cpu;
 	uint64_t rsp = cpu->gpr[GUARD_RSP], lo = rsp, hi = rsp + 8;
-	uint32_t differ, compare;
+	uint32_t differ;
 	struct chain *ch = chain_departed(m, cpu->rip, rsp, &differ);
-	bool scrub = m->binding.policy.registers == GUARD_REGS_SCRUB;
 	enum guard_verdict v;
 	struct range r;
 
@@ -173,29 +159,19 @@ static enum guard_verdict resume_judge(struct ctx *c, struct module *m)
 		return v;
 	if (!ch)
 		return GUARD_V_NO_RECORD;
-	if (!walk_verify(c, m, ch, &r))
-		return GUARD_V_STACK_CHANGED;
-	if ((cpu->rflags ^ ch->rflags) & ~RFLAGS_RF)
-		return GUARD_V_REGISTERS_CHANGED;
-	compare = scrub ? 0 : ch->verify & ~differ;
-	for (unsigned i = 0; i < GUARD_GPRS; i++)
-		if (compare & GPR_BIT(i) && cpu->gpr[i] != ch->gpr[i])
-			return GUARD_V_REGISTERS_CHANGED;
-	if (!text_refresh(c, m) || raise_now(c, m) != GUARD_V_OK)
-		return GUARD_V_RAISE_FAILED;
-
-	chain_run(c, m, ch);
-	chain_extent(ch, &r, lo, hi);
-	for (unsigned i = 0; i < GUARD_GPRS; i++)
-		if (scrub && ch->verify & ~differ & GPR_BIT(i))
-			cpu->gpr[i] = ch->gpr[i];
-	return GUARD_V_OK;
+	return chain_come_back(c, m, ch, &r, lo, ch->verify & ~differ);
 }
 
-/* The caller has seen that this vCPU is unprivileged. */
-enum guard_verdict resume(struct ctx *c, struct module *m)
+/*
+ * The caller has seen that this vCPU is unprivileged. last: nothing else is judged if this is
+ * refused, so the policy applies.
+ */
+enum guard_verdict resume(struct ctx *c, struct module *m, bool last)
 {
 	uint8_t from = guard_ctx_view(c);
+	enum guard_verdict v = resume_judge(c, m);
 
-	return guard_log(c, GUARD_RESUME, m, from, c->d->cpu.rip, resume_judge(c, m));
+	if (!last)
+		return guard_log(c, GUARD_RESUME, m, from, c->d->cpu.rip, v);
+	return cross_done(c, GUARD_RESUME, m, from, c->d->cpu.rip, v);
 }

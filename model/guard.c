@@ -6,9 +6,10 @@
 #include "model/internal.h"
 
 void guard_start(struct ctx *c, struct guard *g, unsigned vcpu, enum guard_cause cause,
-		 struct guard_decision *d)
+		 const struct guard_event *ev, struct guard_decision *d)
 {
-	*c = (struct ctx){.g = g, .d = d, .vcpu = vcpu, .v = &g->vcpu[vcpu], .cause = cause};
+	*c = (struct ctx){
+		.g = g, .d = d, .ev = ev, .vcpu = vcpu, .v = &g->vcpu[vcpu], .cause = cause};
 	d->verdict = GUARD_V_OK;
 	d->inject_gp = d->foreign = d->stop_vcpu = d->stop_vm = false;
 	d->kick = d->stop = 0;
@@ -21,8 +22,8 @@ uint8_t guard_ctx_view(const struct ctx *c)
 }
 
 /*
- * Adds the line of one judged event and returns its verdict; a refused crossing meets the policy.
- * What was noted about the exchange belongs to this line alone.
+ * Adds the line of one judged event and returns its verdict. What was noted about the exchange
+ * belongs to this line alone.
  */
 enum guard_verdict guard_log(struct ctx *c, enum guard_event_name e, const struct module *m,
 			     uint8_t from, uint64_t rip, enum guard_verdict verdict)
@@ -30,8 +31,6 @@ enum guard_verdict guard_log(struct ctx *c, enum guard_event_name e, const struc
 	struct guard_decision *d = c->d;
 	struct guard_line *l;
 
-	if (verdict != GUARD_V_OK && m && e <= GUARD_RESUME)
-		cross_refuse(c, &c->g->module[m->index]);
 	d->verdict = verdict;
 	/* one event makes at most an exit, a resumption, two text warnings and a crossing */
 	l = &d->line[d->nlines++];
@@ -57,6 +56,17 @@ static void finish(struct ctx *c)
 	c->d->stop_vcpu = c->v->stopped;
 }
 
+static struct module *text_at(struct guard *g, uint64_t rip)
+{
+	uint32_t moff;
+
+	for (unsigned i = 0; i < g->modules; i++)
+		if (g->module[i].state == MODULE_ANNOUNCED &&
+		    module_executes(&g->module[i], rip, &moff))
+			return &g->module[i];
+	return NULL;
+}
+
 /* The module whose gate pages hold this address; one that is announced goes before a memory. */
 static struct module *gates_at(struct guard *g, uint64_t rip)
 {
@@ -72,18 +82,8 @@ static struct module *gates_at(struct guard *g, uint64_t rip)
 		if (m->state != MODULE_NONE)
 			remembered = m;
 	}
-	return remembered;
-}
-
-static struct module *text_at(struct guard *g, uint64_t rip)
-{
-	uint32_t moff;
-
-	for (unsigned i = 0; i < g->modules; i++)
-		if (g->module[i].state == MODULE_ANNOUNCED &&
-		    module_executes(&g->module[i], rip, &moff))
-			return &g->module[i];
-	return NULL;
+	/* other code may lie there by now */
+	return remembered && text_at(g, rip) ? NULL : remembered;
 }
 
 static enum guard_verdict status(struct ctx *c, uint64_t id)
@@ -104,8 +104,10 @@ static enum guard_verdict status(struct ctx *c, uint64_t id)
 /* A numbered hypercall: an X that is nobody's gate. */
 static void hypercall(struct ctx *c)
 {
+	/* the arguments as they were: an exit that was judged first may have scrubbed them */
+	const uint64_t *arg = c->ev->cpu.gpr;
 	struct guard_cpu *cpu = &c->d->cpu;
-	uint64_t number = cpu->gpr[GUARD_RAX], id = cpu->gpr[GUARD_RBX], rip = cpu->rip;
+	uint64_t number = arg[GUARD_RAX], id = arg[GUARD_RBX], rip = cpu->rip;
 	struct module *m = module_by_id(c->g, id);
 	uint8_t from = guard_ctx_view(c);
 	enum guard_event_name e = GUARD_ANNOUNCE;
@@ -128,7 +130,7 @@ static void hypercall(struct ctx *c)
 		return;
 	}
 	if (number == GUARD_CALL_ANNOUNCE)
-		v = announce(c, id, cpu->gpr[GUARD_RCX], cpu->gpr[GUARD_RDX]);
+		v = announce(c, id, arg[GUARD_RCX], arg[GUARD_RDX]);
 	else
 		v = m ? withdraw(c, m) : GUARD_V_UNKNOWN_MODULE;
 	cpu->gpr[GUARD_RAX] = v;
@@ -158,27 +160,34 @@ static enum guard_verdict fetch_inside(struct ctx *c, struct module *m)
 	const struct guard_cpu *cpu = &c->d->cpu;
 	uint64_t rip = cpu->rip, rsp = cpu->gpr[GUARD_RSP];
 	const struct chain *out = chain_callout(m, rsp - 8);
+	const struct gm_entry *entry = NULL;
 	uint32_t differ, moff, i;
 	unsigned segment;
 
-	if (chain_departed(m, rip, rsp, &differ))
-		return resume(c, m);
-	if (out && out->raw && out->rip == rip)
-		return guard_log(c, GUARD_ENTER_RETURN, m, GUARD_VIEW_U, rip,
-				 cross_enter_return(c, m, true));
 	if (m->man->flags & GM_FLAG_VIEWS && module_moff(m, rip, &moff, &segment)) {
 		i = gm_find(m->entries, m->man->entries.count, sizeof(struct gm_entry), moff);
 		if (i < m->man->entries.count && m->entries[i].moff == moff)
-			return guard_log(c, GUARD_ENTER_CALL, m, GUARD_VIEW_U, rip,
-					 cross_enter_call(c, m, &m->entries[i], true));
+			entry = &m->entries[i];
 	}
-	return resume(c, m);
+	if (chain_departed(m, rip, rsp, &differ)) {
+		enum guard_verdict v = resume(c, m, !entry);
+
+		/* as at a gate's X: who departed here and died may have left a fresh caller */
+		if (v == GUARD_V_OK || !entry)
+			return v;
+	}
+	if (out && out->raw && out->rip == rip)
+		return cross_done(c, GUARD_ENTER_RETURN, m, GUARD_VIEW_U, rip,
+				  cross_enter_return(c, m, true));
+	if (entry)
+		return cross_done(c, GUARD_ENTER_CALL, m, GUARD_VIEW_U, rip,
+				  cross_enter_call(c, m, entry, true));
+	return resume(c, m, true);
 }
 
 static void judge_fetch(struct ctx *c)
 {
 	struct module *m;
-	bool dropped = false;
 
 	if (c->v->chain) {
 		/* lowered in any case; a wild exit simply goes on outside */
@@ -188,9 +197,7 @@ static void judge_fetch(struct ctx *c)
 		return;
 	}
 	m = text_at(c->g, c->d->cpu.rip);
-	for (unsigned i = 0; i < c->g->modules; i++)
-		dropped |= init_drop_if_moved(c, &c->g->module[i]);
-	if (dropped) {
+	if (init_drop_all(c)) {
 		c->d->foreign = true; /* its frames are the guest's again: fetch once more */
 		return;
 	}
@@ -201,31 +208,34 @@ static void judge_fetch(struct ctx *c)
 	c->d->inject_gp = c->d->verdict != GUARD_V_OK;
 }
 
-/* Whose resource was touched: a bound device's, or a hidden page's. */
-static struct module *owner_of(struct guard *g, uint64_t gpa)
+static bool hides(const struct module *m, uint64_t gpa)
 {
-	for (unsigned i = 0; i < g->modules; i++) {
-		struct module *m = &g->module[i];
+	for (unsigned p = 0; p < m->man->privileges.count; p++)
+		if (m->privileges[p].kind == GM_PRIV_DEVICE && m->binding.bound & 1ull << p &&
+		    gpa - m->binding.resource[p].base < m->binding.resource[p].length)
+			return true;
+	for (unsigned s = 0; s < m->nsegments; s++) {
+		uint32_t first = m->segments[s].start / GM_PAGE;
 
-		if (m->state == MODULE_NONE)
-			continue;
-		for (unsigned p = 0; p < m->man->privileges.count; p++) {
-			const struct guard_resource *r = &m->binding.resource[p];
-
-			if (m->privileges[p].kind == GM_PRIV_DEVICE &&
-			    m->binding.bound & 1ull << p && gpa - r->base < r->length)
-				return m;
-		}
-		for (uint32_t p = 0; p < m->pages; p++)
-			if (m->frame[p] == PAGE_OF(gpa))
-				return m;
+		for (uint32_t n = 0; n < gm_seg_pages(&m->segments[s]); n++)
+			if (m->segments[s].kind == GM_SEG_PRIVATE && m->frame[first + n] == PAGE_OF(gpa))
+				return true;
 	}
-	return NULL;
+	return false;
+}
+
+/* Whose resource was touched: a bound device's or a hidden page's, else of who runs here. */
+static struct module *owner_of(struct ctx *c, uint64_t gpa)
+{
+	for (unsigned i = 0; i < c->g->modules; i++)
+		if (c->g->module[i].state != MODULE_NONE && hides(&c->g->module[i], gpa))
+			return &c->g->module[i];
+	return c->v->module;
 }
 
 static void judge_touch(struct ctx *c, uint64_t gpa)
 {
-	struct module *m = owner_of(c->g, gpa);
+	struct module *m = owner_of(c, gpa);
 
 	if (m)
 		m->touches++;
@@ -250,7 +260,7 @@ void guard_judge(struct guard *g, const struct guard_event *ev, struct guard_dec
 {
 	struct ctx c;
 
-	guard_start(&c, g, ev->vcpu < g->vcpus ? ev->vcpu : 0, cause_of(ev), d);
+	guard_start(&c, g, ev->vcpu < g->vcpus ? ev->vcpu : 0, cause_of(ev), ev, d);
 	d->cpu = ev->cpu;
 	if (ev->vcpu >= g->vcpus || c.v->stopped) {
 		/* no such vCPU, or one that may never run again */

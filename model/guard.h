@@ -91,7 +91,7 @@ struct guard_line {
 struct guard_decision {
 	enum guard_verdict verdict; /* of the last line */
 	bool inject_gp;	  /* #GP(0) at cpu.rip; if still privileged, DEPART comes first */
-	bool foreign;	  /* an X that is the VMM's own hypercall: nothing was judged */
+	bool foreign;	  /* the X is the VMM's own hypercall; an exit may have been judged first */
 	bool stop_vcpu;	  /* lower failed: this vCPU never runs again */
 	uint32_t stop;	  /* the same for any vCPU: bit v */
 	bool stop_vm;	  /* policy */

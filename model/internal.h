@@ -78,14 +78,14 @@ enum chain_state { CHAIN_FREE, CHAIN_RUNNING, CHAIN_CALLOUT, CHAIN_DEPARTED };
 /* An activation with its suspension and nested children (spec 3, "Records"). */
 struct chain {
 	enum chain_state state;
-	unsigned vcpu;	/* RUNNING */
 	unsigned depth; /* act[0] is the outermost */
 	struct activation act[GUARD_MAX_NEST];
 
 	/* while suspended; key: CALLOUT slot, DEPARTED (rip, slot = RSP) */
 	uint64_t slot, rip;
 	bool raw;	/* CALLOUT: no word was exchanged */
-	bool exception; /* DEPARTED: may continue at a fixup */
+	bool exception; /* DEPARTED by an exception: may continue at a fixup of `vector` */
+	uint8_t vector;
 	uint32_t verify; /* GPRs that must be equal, or are restored under scrub */
 	uint64_t gpr[GUARD_GPRS];
 	uint64_t rflags;
@@ -122,6 +122,7 @@ struct module {
 	bool init_used; /* the init entry was accepted in this announcement */
 	bool init_done; /* ... and its chain has ended */
 	bool init_gone; /* init segments have been dropped */
+	bool has_init;	/* there is an init entry: until it has ended, init segments stay */
 	unsigned index;
 	uint64_t id;
 
@@ -157,6 +158,7 @@ struct module {
 	uint32_t serial;
 	uint64_t touches;
 	uint32_t running;   /* bit v: vCPU v */
+	uint32_t kicked;    /* bit v: was asked to leave for the pages that are marked now */
 	uint32_t callouts;  /* chains in this state: most searches end before they start */
 	uint32_t departures;
 
@@ -192,6 +194,7 @@ struct ctx {
 	struct guard_decision *d;
 	unsigned vcpu;
 	struct vcpu *v;
+	const struct guard_event *ev; /* NULL: the administrator's */
 	enum guard_cause cause;
 	/* for the log line of the event that is being judged */
 	uint32_t act;
@@ -200,7 +203,7 @@ struct ctx {
 
 /* guard.c */
 void guard_start(struct ctx *c, struct guard *g, unsigned vcpu, enum guard_cause cause,
-		 struct guard_decision *d);
+		 const struct guard_event *ev, struct guard_decision *d);
 enum guard_verdict guard_log(struct ctx *c, enum guard_event_name e, const struct module *m,
 			     uint8_t from, uint64_t rip, enum guard_verdict verdict);
 uint8_t guard_ctx_view(const struct ctx *c);
@@ -229,6 +232,7 @@ static inline uint32_t gm_seg_pages(const struct gm_segment *s)
 {
 	return (s->size + GM_PAGE - 1) / GM_PAGE;
 }
+uint32_t gm_field_size(const struct gm_reloc *r);
 /* Index of the last record whose first field (a u32 moff) is <= moff; count if none. */
 uint32_t gm_find(const void *records, uint32_t count, uint32_t stride, uint32_t moff);
 
@@ -239,6 +243,8 @@ bool module_owns(const struct module *m, uint64_t gva);
 bool module_executes(const struct module *m, uint64_t gva, uint32_t *moff);
 bool module_retsite(const struct module *m, uint64_t gva);
 void module_place(struct module *m);
+bool module_has(const struct module *m, unsigned segment);
+unsigned module_segment(const struct module *m, uint32_t moff);
 struct module *module_by_id(struct guard *g, uint64_t id);
 
 /* memory.c: guest memory through guest addresses */
@@ -271,14 +277,21 @@ bool chain_overlaps_running(const struct guard *g, const struct chain *self,
 			    const struct range *r, uint64_t lo, uint64_t hi);
 void chain_kill_entered(struct module *m, const struct chain *self, uint64_t slot_gpa);
 void chain_end(struct module *m, struct chain *ch);
-void chain_suspend(struct module *m, struct chain *ch, enum chain_state state);
+enum guard_verdict chain_suspend(struct ctx *c, enum chain_state state, const struct range *r,
+				 uint64_t slot, uint64_t rip, uint32_t verify);
+/* Registers that differ are wrong, or are put back under scrub. */
+enum guard_verdict chain_come_back(struct ctx *c, struct module *m, struct chain *ch,
+				   const struct range *r, uint64_t lo, uint32_t verify);
 void chain_run(struct ctx *c, struct module *m, struct chain *ch);
 /* Lowers and forgets what runs here. Returns verdict, or lower-failed. */
 enum guard_verdict chain_drop_running(struct ctx *c, enum guard_verdict verdict);
+/* This vCPU never runs again. */
+void chain_stop(struct ctx *c, unsigned vcpu);
 enum guard_verdict chain_lower(struct ctx *c, struct module *m, unsigned vcpu);
 
 /* check.c: what must hold before a raise, in the contract's order */
 bool init_drop_if_moved(struct ctx *c, struct module *m);
+bool init_drop_all(struct ctx *c);
 enum guard_verdict check_mode(const struct ctx *c, const struct module *m);
 enum guard_verdict check_flags(const struct ctx *c, const struct chain *record);
 enum guard_verdict check_mapping(struct ctx *c, struct module *m);
@@ -296,11 +309,12 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 enum guard_verdict cross_leave_return(struct ctx *c, bool raw);
 enum guard_verdict cross_enter_return(struct ctx *c, struct module *m, bool raw);
 enum guard_verdict cross_fetch_outside(struct ctx *c);
-void cross_refuse(struct ctx *c, struct module *m);
+enum guard_verdict cross_done(struct ctx *c, enum guard_event_name e, struct module *m,
+			      uint8_t from, uint64_t rip, enum guard_verdict verdict);
 
 /* depart.c */
 enum guard_verdict depart(struct ctx *c);
-enum guard_verdict resume(struct ctx *c, struct module *m);
+enum guard_verdict resume(struct ctx *c, struct module *m, bool last);
 
 /* text.c: is it the registered code? */
 enum guard_verdict text_prove(struct ctx *c, struct module *m, unsigned steps);

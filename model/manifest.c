@@ -145,6 +145,9 @@ static bool entries_ok(const struct gm_header *h)
 	for (uint32_t i = 0; i < h->entries.count; i++, e++) {
 		if (!in_text(h, e->moff) || (i && e->moff <= e[-1].moff))
 			return false;
+		/* init memory is the kernel's again one day: only the init entry leads there */
+		if (seg_at(h, e->moff)->kind == GM_SEG_INIT_TEXT && !(e->flags & GM_ENTRY_INIT))
+			return false;
 		if (e->headroom < GM_MIN_HEADROOM || e->headroom > GM_MAX_HEADROOM)
 			return false;
 		if (e->gate == GM_NONE) {
@@ -168,7 +171,7 @@ static bool imports_ok(const struct gm_header *h)
 	return true;
 }
 
-static uint32_t reloc_size(const struct gm_reloc *r)
+uint32_t gm_field_size(const struct gm_reloc *r)
 {
 	return r->type == GM_R_64 || r->type == GM_R_PC64 ? 8 : 4;
 }
@@ -207,9 +210,9 @@ static bool site_ok(const struct gm_header *h, const struct gm_site *s)
 			return false;
 		for (uint32_t k = c[i].first_reloc; k < c[i].first_reloc + c[i].relocs; k++) {
 			if (!reloc_ok(h, &r[k], true) || r[k].moff < end ||
-			    r[k].moff > s->size || reloc_size(&r[k]) > s->size - r[k].moff)
+			    r[k].moff > s->size || gm_field_size(&r[k]) > s->size - r[k].moff)
 				return false;
-			end = r[k].moff + reloc_size(&r[k]);
+			end = r[k].moff + gm_field_size(&r[k]);
 		}
 	}
 	return true;
@@ -227,7 +230,7 @@ static bool patched_ok(const struct gm_header *h)
 
 		if (ns == 0 || (nr && r->moff < s->moff)) {
 			at = r->moff;
-			size = reloc_size(r);
+			size = gm_field_size(r);
 			if (!reloc_ok(h, r, false) || !in_verified(h, at, size))
 				return false;
 			r++;
@@ -275,6 +278,7 @@ static bool fixups_ok(const struct gm_header *h)
 	for (uint32_t i = 0; i < h->fixups.count; i++, f++)
 		if (!in_text(h, f->moff) || !in_text(h, f->target) || f->kind >= GM_FIXUP_KINDS ||
 		    f->regs & ~ALL_GPRS || f->regs & GPR_BIT(GUARD_RSP) ||
+		    (f->kind == GM_FIXUP_WARN && (f->target != f->moff + 2 || f->regs)) ||
 		    (i && f->moff <= f[-1].moff))
 			return false;
 	return true;

@@ -80,7 +80,7 @@ struct gm_header {
 	struct gm_table choice_relocs; /* struct gm_reloc, moff relative to the site */
 	struct gm_table retsites;      /* uint32_t moff, ascending: addresses after a call */
 	struct gm_table unwind;	       /* struct gm_unwind, by moff */
-	struct gm_table fixups;	       /* struct gm_fixup, by moff, then target */
+	struct gm_table fixups;	       /* struct gm_fixup, by moff, one each */
 	struct gm_table jumps;	       /* struct gm_jump, by moff, then target */
 	struct gm_table privileges;    /* struct gm_privilege */
 	struct gm_table image;	       /* bytes: segment contents and site contents */

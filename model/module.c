@@ -2,10 +2,12 @@
 /* Where a module lies, and what an address in it is. */
 #include "model/internal.h"
 
-/* A dropped or absent init segment has no addresses any more. */
-static bool seg_present(const struct module *m, unsigned i)
+/* Has addresses: percpu has none, nor has an init segment that is absent or dropped. */
+bool module_has(const struct module *m, unsigned segment)
 {
-	return !gm_seg_init(m->segments[i].kind) || (!m->init_gone && m->base[i]);
+	if (gm_seg_init(m->segments[segment].kind) && (m->init_gone || !m->base[segment]))
+		return false;
+	return m->bytes[segment] != 0;
 }
 
 /* The one box around all segments: most addresses are not in it. */
@@ -15,7 +17,7 @@ void module_place(struct module *m)
 
 	m->lo = KERNEL_LAST;
 	for (unsigned i = 0; i < m->nsegments; i++) {
-		if (!m->bytes[i] || !seg_present(m, i))
+		if (!module_has(m, i))
 			continue;
 		m->lo = m->base[i] < m->lo ? m->base[i] : m->lo;
 		hi = m->base[i] + m->bytes[i] > hi ? m->base[i] + m->bytes[i] : hi;
@@ -28,7 +30,7 @@ bool module_moff(const struct module *m, uint64_t gva, uint32_t *moff, unsigned 
 	if (gva - m->lo >= m->span)
 		return false;
 	for (unsigned i = 0; i < m->nsegments; i++) {
-		if (gva - m->base[i] < m->bytes[i] && seg_present(m, i)) {
+		if (gva - m->base[i] < m->bytes[i] && module_has(m, i)) {
 			*moff = m->segments[i].start + (uint32_t)(gva - m->base[i]);
 			*segment = i;
 			return true;
@@ -37,12 +39,20 @@ bool module_moff(const struct module *m, uint64_t gva, uint32_t *moff, unsigned 
 	return false;
 }
 
-uint64_t module_gva(const struct module *m, uint32_t moff)
+/* The segment in which moff lies, or which it is nearest behind. */
+unsigned module_segment(const struct module *m, uint32_t moff)
 {
 	unsigned i = m->nsegments - 1;
 
 	while (i && moff < m->segments[i].start)
 		i--;
+	return i;
+}
+
+uint64_t module_gva(const struct module *m, uint32_t moff)
+{
+	unsigned i = module_segment(m, moff);
+
 	return m->base[i] + (moff - m->segments[i].start);
 }
 

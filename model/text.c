@@ -10,11 +10,6 @@
  */
 #include "model/internal.h"
 
-static uint32_t field_size(const struct gm_reloc *r)
-{
-	return r->type == GM_R_64 || r->type == GM_R_PC64 ? 8 : 4;
-}
-
 static bool pc_relative(const struct gm_reloc *r)
 {
 	return r->type == GM_R_PC32 || r->type == GM_R_PLT32 || r->type == GM_R_PC64;
@@ -56,7 +51,7 @@ static uint64_t field_decode(const struct gm_reloc *r, uint64_t p, const uint8_t
 	uint64_t value = 0;
 	int32_t low;
 
-	if (field_size(r) == 8) {
+	if (gm_field_size(r) == 8) {
 		memcpy(&value, field, 8);
 	} else {
 		memcpy(&low, field, 4);
@@ -65,14 +60,53 @@ static uint64_t field_decode(const struct gm_reloc *r, uint64_t p, const uint8_t
 	return value - (uint64_t)r->addend + (pc_relative(r) ? p : 0);
 }
 
-/* May m's import resolve to `at`? Looked at in full by text_imports_allowed() once all are known. */
-static bool import_is(struct module *m, uint32_t import, uint64_t at)
+/* In a range of m that no data import of anyone may reach. */
+static bool guarded_range(const struct module *m, uint64_t at)
+{
+	uint32_t moff;
+	unsigned i;
+
+	return module_moff(m, at, &moff, &i) &&
+	       ((gm_seg_verified(m->segments[i].kind) && m->segments[i].kind != GM_SEG_GATES) ||
+		m->segments[i].kind == GM_SEG_PRIVATE);
+}
+
+/*
+ * May m's import lead to `at`? Never into m itself; a data import not into a verified, private or
+ * device range of any module, by address or by frame. Gates are code that the kernel may call, so
+ * other modules' gates are open to everyone.
+ */
+static bool import_allowed(struct ctx *c, const struct module *m, uint32_t import, uint64_t at)
+{
+	struct guard *g = c->g;
+	struct guard_mapping map;
+
+	if (module_owns(m, at))
+		return false;
+	if (!(m->imports[import].flags & GM_IMPORT_DATA))
+		return true;
+	for (unsigned n = 0; n < g->modules; n++)
+		if (g->module[n].state == MODULE_ANNOUNCED && guarded_range(&g->module[n], at))
+			return false;
+	g->ops->translate(g->vmm, c->vcpu, c->d->cpu.cr3, PAGE_OF(at), 1, &map);
+	return !map.flags || map.role < GUARD_ROLE_VERIFIED;
+}
+
+/*
+ * Is `at` the address of this import? During the proof the first one seen is noted (`learn`), and
+ * commit looks whether it is allowed; one that turns up later must be allowed there and then.
+ */
+static bool import_is(struct ctx *c, struct module *m, uint32_t import, uint64_t at, bool learn)
 {
 	if (at == NO_ADDRESS)
 		return false;
-	if (m->import_at[import] == NO_ADDRESS)
+	if (m->import_at[import] != NO_ADDRESS)
+		return m->import_at[import] == at;
+	if (m->state == MODULE_ANNOUNCED)
+		return import_allowed(c, m, import, at);
+	if (learn)
 		m->import_at[import] = at;
-	return m->import_at[import] == at;
+	return true;
 }
 
 static bool outside_all(const struct guard *g, uint64_t at)
@@ -88,14 +122,14 @@ static bool outside_all(const struct guard *g, uint64_t at)
  * a truncated field decodes to another address.
  */
 static bool field_ok(struct ctx *c, struct module *m, const struct gm_reloc *r, uint64_t p,
-		     const uint8_t *field)
+		     const uint8_t *field, bool learn)
 {
 	uint64_t s = field_decode(r, p, field);
 
 	if (r->kind == GM_TARGET_SEGMENT)
 		return seg_absent(m, r->target) || s == m->base[r->target];
 	if (r->kind == GM_TARGET_IMPORT)
-		return import_is(m, r->target, s);
+		return import_is(c, m, r->target, s, learn);
 	return outside_all(c->g, s);
 }
 
@@ -116,11 +150,15 @@ static bool choice_is(struct ctx *c, struct module *m, const struct gm_site *sit
 
 		if (memcmp(actual + at, legal + at, end - at) != 0)
 			return false;
-		at = k < ch->relocs ? end + field_size(&r[k]) : end;
+		at = k < ch->relocs ? end + gm_field_size(&r[k]) : end;
 	}
-	for (uint32_t k = 0; k < ch->relocs; k++)
-		if (!field_ok(c, m, &r[k], p + r[k].moff, actual + r[k].moff))
+	/* twice: nothing is learnt from a choice that is not the one */
+	for (uint32_t k = 0; k < 2 * ch->relocs; k++) {
+		const struct gm_reloc *f = &r[k % ch->relocs];
+
+		if (!field_ok(c, m, f, p + f->moff, actual + f->moff, k >= ch->relocs))
 			return false;
+	}
 	return true;
 }
 
@@ -156,14 +194,14 @@ static bool prove_field(struct ctx *c, struct module *m, const struct gm_reloc *
 {
 	uint8_t field[8];
 
-	if (!bytes(c, m, COPY_READ, r->moff, field_size(r), field) ||
-	    !field_ok(c, m, r, module_gva(m, r->moff), field))
+	if (!bytes(c, m, COPY_READ, r->moff, gm_field_size(r), field) ||
+	    !field_ok(c, m, r, module_gva(m, r->moff), field, true))
 		return false;
 	if (r->kind != GM_TARGET_SEGMENT || !seg_absent(m, r->target))
 		return true;
 	/* what pointed into init code that is gone points nowhere */
 	memset(field, 0, sizeof(field));
-	return bytes(c, m, COPY_PATCH, r->moff, field_size(r), field);
+	return bytes(c, m, COPY_PATCH, r->moff, gm_field_size(r), field);
 }
 
 /* [at, end), within a page, equals the image; behind the segment's size it is zero. */
@@ -218,7 +256,7 @@ enum guard_verdict text_prove(struct ctx *c, struct module *m, unsigned steps)
 		} else if (reloc == j->pos) {
 			if (!prove_field(c, m, &m->relocs[j->reloc]))
 				return GUARD_V_BAD_TEXT;
-			j->pos += field_size(&m->relocs[j->reloc++]);
+			j->pos += gm_field_size(&m->relocs[j->reloc++]);
 		} else if (site == j->pos) {
 			if (!prove_site(c, m, j->site))
 				return GUARD_V_BAD_TEXT;
@@ -237,50 +275,20 @@ enum guard_verdict text_prove(struct ctx *c, struct module *m, unsigned steps)
 	return GUARD_V_AGAIN;
 }
 
-/* In a range of m that no data import of anyone may reach. */
-static bool guarded_range(const struct module *m, uint64_t at)
-{
-	uint32_t moff;
-	unsigned i;
-
-	return module_moff(m, at, &moff, &i) &&
-	       ((gm_seg_verified(m->segments[i].kind) && m->segments[i].kind != GM_SEG_GATES) ||
-		m->segments[i].kind == GM_SEG_PRIVATE);
-}
-
-/*
- * No import of m resolves into m itself; no data import of m or of any other announced module
- * resolves, by address or by frame, into a verified, private or device range. Gates are code that
- * the kernel may call, so other modules' gates are open to everyone.
- */
+/* All imports of m, and what others import where m now lies. */
 bool text_imports_allowed(struct ctx *c, const struct module *m)
 {
-	struct guard *g = c->g;
+	for (uint32_t i = 0; i < m->man->imports.count; i++)
+		if (m->import_at[i] != NO_ADDRESS && !import_allowed(c, m, i, m->import_at[i]))
+			return false;
+	for (unsigned k = 0; k < c->g->modules; k++) {
+		const struct module *o = &c->g->module[k];
 
-	for (unsigned k = 0; k < g->modules; k++) {
-		const struct module *o = &g->module[k];
-
-		if (o != m && o->state != MODULE_ANNOUNCED)
+		if (o->state != MODULE_ANNOUNCED)
 			continue;
-		for (uint32_t i = 0; i < o->man->imports.count; i++) {
-			bool data = (o->imports[i].flags & GM_IMPORT_DATA) != 0;
-			uint64_t at = o->import_at[i];
-			struct guard_mapping map;
-
-			if (at == NO_ADDRESS)
-				continue;
-			if ((o == m && module_owns(m, at)) || (data && guarded_range(m, at)))
+		for (uint32_t i = 0; i < o->man->imports.count; i++)
+			if (o->imports[i].flags & GM_IMPORT_DATA && guarded_range(m, o->import_at[i]))
 				return false;
-			if (o != m || !data)
-				continue;
-			for (unsigned n = 0; n < g->modules; n++)
-				if (g->module[n].state == MODULE_ANNOUNCED &&
-				    guarded_range(&g->module[n], at))
-					return false;
-			g->ops->translate(g->vmm, c->vcpu, c->d->cpu.cr3, PAGE_OF(at), 1, &map);
-			if (map.flags && map.role >= GUARD_ROLE_VERIFIED)
-				return false;
-		}
 	}
 	return true;
 }
@@ -372,7 +380,7 @@ static enum page_now refresh_page(struct ctx *c, struct module *m, uint32_t page
 	i = first_near(m->relocs, m->man->relocs.count, sizeof(struct gm_reloc), lo);
 	for (; i < m->man->relocs.count && m->relocs[i].moff < hi; i++)
 		if (m->relocs[i].kind == GM_TARGET_SEGMENT && seg_absent(m, m->relocs[i].target) &&
-		    !settle(c, m, page, m->relocs[i].moff, field_size(&m->relocs[i])))
+		    !settle(c, m, page, m->relocs[i].moff, gm_field_size(&m->relocs[i])))
 			return PAGE_FAILED;
 	for (uint32_t at = 0; at < GM_PAGE; at += sizeof(part)) {
 		if (!bytes(c, m, COPY_READ, lo + at, sizeof(part), part))
@@ -385,13 +393,8 @@ static enum page_now refresh_page(struct ctx *c, struct module *m, uint32_t page
 
 static bool page_verified(const struct module *m, uint32_t page)
 {
-	for (unsigned i = 0; i < m->nsegments; i++) {
-		uint32_t first = m->segments[i].start / GM_PAGE;
-
-		if (page >= first && page - first < gm_seg_pages(&m->segments[i]))
-			return gm_seg_verified(m->segments[i].kind) && m->frame[page] != NO_FRAME;
-	}
-	return false;
+	return gm_seg_verified(m->segments[module_segment(m, page * GM_PAGE)].kind) &&
+	       m->frame[page] != NO_FRAME;
 }
 
 /* A line of its own, before that of the crossing, which it does not touch. */
@@ -413,6 +416,7 @@ static void log_bad_text(struct ctx *c, const struct module *m, uint32_t page)
 bool text_refresh(struct ctx *c, struct module *m)
 {
 	bool any = false, bad_seen = false;
+	uint32_t looked = 0; /* a bounded number a raise; the others stay marked */
 
 	for (uint32_t w = 0; w * 64 < m->pages; w++) {
 		uint32_t left = m->pages - w * 64;
@@ -427,15 +431,19 @@ bool text_refresh(struct ctx *c, struct module *m)
 	if (!any)
 		return true;
 	if (m->running) {
-		c->d->kick |= m->running & ~(1u << c->vcpu);
+		/* once each: two that kick each other would never let it happen */
+		c->d->kick |= m->running & ~m->kicked;
+		m->kicked |= m->running;
 		return true;
 	}
-	for (uint32_t p = 0; p < m->pages; p++) {
+	m->kicked = 0;
+	for (uint32_t p = 0; p < m->pages && looked < GUARD_MAX_WALKED_PAGES; p++) {
 		uint64_t bit = 1ull << (p % 64);
 		enum page_now now = PAGE_SETTLED;
 
 		if (!(m->marked[p / 64] & bit))
 			continue;
+		looked++;
 		if (page_verified(m, p))
 			now = refresh_page(c, m, p);
 		if (now == PAGE_FAILED)

@@ -87,6 +87,9 @@ void sim_cross_x(struct sim_vcpu *v, unsigned bytes)
 
 	judge(v, GUARD_EV_X, GUARD_CAUSE_X, 0, &ev, &d);
 	if (d.foreign) {
+		/* an exit may have been judged before it */
+		if (!carry_out(v, &ev, &d))
+			return;
 		sim_gpr(v)[GUARD_RAX] = vm_foreign_x(v->e->vm, &ev);
 		*sim_rip(v) += bytes;
 		return;
