@@ -383,6 +383,23 @@ static void test_refusals(void **state)
 		      "no instruction");
 }
 
+/* Lock classes of a kernel without lockdep: objects of no size, in a section of no size. */
+static void test_objects_of_no_size(void **state)
+{
+	struct blob ko = wt_compile("static struct {} key;\nint d = 1;\nextern void g(void *);\n"
+				    "void f(void) { g(&key); d++; }\n",
+				    WT_PLAIN);
+	struct wt_elf e = wt_open(&ko);
+	struct wrap_result r = wt_wrap(&ko, GM_X_OUT);
+
+	(void)state;
+	assert_int_equal(wt_shdr(&e, wt_find(&e, ".bss"))->sh_size, 0);
+	assert_int_not_equal(wt_header(&r)->relocs.count, 0);
+	wt_close(&e);
+	wrap_result_free(&r);
+	blob_free(&ko);
+}
+
 static void test_debian_driver(void **state)
 {
 	struct blob ko = wt_e1000e();
@@ -423,6 +440,7 @@ int main(void)
 		cmocka_unit_test(test_private_contents_stay_out_of_the_object),
 		cmocka_unit_test(test_output_is_deterministic),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_objects_of_no_size),
 		cmocka_unit_test(test_debian_driver),
 	};
 

@@ -85,21 +85,43 @@ static bool place(struct module *m, struct section *s, struct segment *g)
 	return true;
 }
 
+static bool in_category(const struct section *s, bool init, enum category cat)
+{
+	return section_loaded(s) && s->role != ROLE_PERCPU && section_is_init(s) == init &&
+	       category_of(s) == cat;
+}
+
 static bool place_category(struct module *m, bool init, enum category cat)
 {
+	uint32_t first = m->nsegments;
 	struct segment *g = NULL;
 
 	for (uint32_t i = 1; i < m->nsections; i++) {
 		struct section *s = &m->sections[i];
 		uint32_t kind = kind_of(s, init);
 
-		if (!section_loaded(s) || s->role == ROLE_PERCPU || section_is_init(s) != init ||
-		    category_of(s) != cat || s->hdr.sh_size == 0)
+		if (!in_category(s, init, cat))
 			continue;
+		if (s->hdr.sh_size == 0) {
+			/* takes no room, not even for alignment; objects of no size lie here */
+			s->hdr.sh_addralign = 1;
+			if (g && g->kind == kind && !place(m, s, g))
+				return false;
+			continue;
+		}
 		if (!g || g->kind != kind || kind == GM_SEG_PRIVATE)
 			g = open_segment(m, name_of(kind, init, cat), kind);
 		if (!g || !place(m, s, g))
 			return false;
+	}
+	/* those that came before anything: at the start of what came */
+	for (uint32_t i = 1; i < m->nsections; i++) {
+		struct section *s = &m->sections[i];
+
+		if (in_category(s, init, cat) && s->segment == WRAP_NONE)
+			for (uint32_t k = m->nsegments; k-- > first;)
+				if (m->segments[k].kind == kind_of(s, init))
+					s->segment = k;
 	}
 	return true;
 }
