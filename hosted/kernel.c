@@ -320,6 +320,16 @@ static void event(struct hosted *h, unsigned vector)
 	hosted_interrupts(h);
 }
 
+/* A driver that waits for what never comes would sleep for ever. */
+static void too_many(struct hosted *h, const char *import, uint64_t rip)
+{
+	h->dead = true;
+	h->exit = (struct vm_exit){ .reason = VM_EXIT_BUDGET, .vcpu = h->vcpu, .rip = rip };
+	snprintf(h->exit.message, sizeof(h->exit.message),
+		 "%u call-outs on vCPU %u, the last to %s: the driver waits for ever",
+		 HOSTED_MAX_CALLOUTS, h->vcpu, import);
+}
+
 static void import(struct hosted *h, struct hosted_import *imp)
 {
 	struct guard_cpu cpu;
@@ -333,6 +343,10 @@ static void import(struct hosted *h, struct hosted_import *imp)
 	a[4] = cpu.gpr[GUARD_R8];
 	a[5] = cpu.gpr[GUARD_R9];
 	imp->calls++;
+	if (++h->callouts > HOSTED_MAX_CALLOUTS) {
+		too_many(h, imp->name, cpu.rip);
+		return;
+	}
 	h->callout++;
 	if (h->on_callout)
 		h->on_callout(h, imp->name, h->on_callout_arg);

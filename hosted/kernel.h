@@ -28,6 +28,7 @@
 #define HOSTED_MAX_NAPIS 16u
 #define HOSTED_MAX_IRQS 8u
 #define HOSTED_STRING 256u
+#define HOSTED_MAX_CALLOUTS 100000u /* of one run; an honest one makes some thousand */
 
 #define HOSTED_NIC_GPA 0xd0100000ull /* beside the sample device of vmm/abi.h */
 #define HOSTED_NIC_GVA (GH_DIRECT_MAP + HOSTED_NIC_GPA)
@@ -93,7 +94,8 @@ struct hosted {
 	bool story_done;
 
 	uint64_t jiffies, jiffies_gva, subtick_us;
-	unsigned depth;	  /* calls into the guest that are open */
+	unsigned depth; /* calls into the guest that are open */
+	uint64_t callouts;
 	unsigned callout; /* imports that are being played */
 	unsigned in_irq;
 	struct hosted_fault fault;	  /* the last one */

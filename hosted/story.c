@@ -16,7 +16,9 @@
 
 uint32_t hosted_peek(struct hosted *h, uint64_t gva)
 {
-	return (uint32_t)hosted_call(h, image_code(guest_peek), gva, 0, 0, 0);
+	uint64_t v = hosted_call(h, image_code(guest_peek), gva, 0, 0, 0);
+
+	return v >> 32 ? 0 : (uint32_t)v; /* a read that faulted is no stand-in */
 }
 
 void hosted_poke(struct hosted *h, uint64_t gva, uint32_t value)
@@ -185,6 +187,8 @@ static void look_from_outside(struct hosted *h)
 	static const uint32_t where[] = { NIC_REG_STATUS, NIC_REG_CTRL, 0x5400, 0x1fffc };
 	uint64_t writes = h->nic.writes;
 
+	if (h->dead)
+		return;
 	for (unsigned i = 0; i < sizeof(where) / sizeof(where[0]); i++) {
 		uint32_t v = hosted_peek(h, HOSTED_NIC_GVA + where[i]);
 
