@@ -281,8 +281,10 @@ static bool serve(void *ctx, struct vm *vm, unsigned vcpu)
 
 	vm_get_cpu(vm, vcpu, &cpu);
 	n = cpu.gpr[GUARD_RBX];
-	cpu.gpr[GUARD_RAX] = !(cpu.gpr[GUARD_RAX] == GH_HOST_RELOAD && n < g->spec.modules &&
-			       vm_reload_module(vm, g->index[n], false, NULL, NULL, NULL));
+	if (cpu.gpr[GUARD_RAX] != GH_HOST_RELOAD)
+		return false; /* no such service: the run ends */
+	cpu.gpr[GUARD_RAX] = n >= g->spec.modules ||
+			     !vm_reload_module(vm, g->index[n], false, NULL, NULL, NULL);
 	vm_set_cpu(vm, vcpu, &cpu);
 	return true;
 }
