@@ -177,7 +177,7 @@ static int number(struct hosted_args *args, const char **p)
 /* One conversion; p stands behind the '%'. Returns where it ends. */
 static const char *convert(struct hosted_args *args, const char *p, struct out *o)
 {
-	char flags[6] = "", text[HOSTED_STRING];
+	char flags[6] = "", text[HOSTED_STRING] = "";
 	size_t nflags = 0;
 	int width, precision = -1;
 	unsigned bytes = 4;
