@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "cli/corpus.h"
 #include "cli/guest.h"
@@ -387,8 +387,9 @@ static const char *find_input(const char *name, char path[CORPUS_PATH])
 	static const char *const patterns[] = { "guests/%s.elf", "guests/%s", "scenarios/%s.scn",
 						"scenarios/%s" };
 	char rel[256];
+	struct stat st;
 
-	if (strchr(name, '/') || !access(name, F_OK))
+	if (strchr(name, '/') || (!stat(name, &st) && !S_ISDIR(st.st_mode)))
 		return name;
 	for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
 #pragma GCC diagnostic push

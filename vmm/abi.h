@@ -14,15 +14,16 @@
 #define GH_DEVICE_GPA 0xd0000000ull	    /* first device range; also in the direct map */
 #define GH_STACK_BYTES 16384u
 
-#define GH_PORT_CROSS 0xb6	 /* X = out %al,$0xb6; nop */
-#define GH_PORT_CONSOLE 0xe9	 /* a byte */
-#define GH_PORT_EXIT 0xf4	 /* AL/EAX: status */
-#define GH_PORT_START_VCPU 0xf5	 /* AL: vCPU; starts at RDI=boot page like vCPU 0, RSI=vCPU */
-#define GH_PORT_RAISE 0xf6	 /* AL: vector, here, at the next instruction boundary */
-#define GH_PORT_SEND 0xf7	 /* AL: vector, AH: vCPU (out %ax) */
-#define GH_PORT_HOST 0xf8	 /* host services: hosted kernel, scenario expect, GH_HOST_* */
-#define GH_HOST_RELOAD 1 /* for guests in C: RAX = this, RBX = module; RAX = 0 if it was placed again */
-#define GH_PORT_TIMER 0xf9	 /* EAX: period in instructions, 0 off; vector GH_TIMER_VECTOR */
+#define GH_PORT_CROSS 0xb6	/* X = out %al,$0xb6; nop */
+#define GH_PORT_CONSOLE 0xe9	/* a byte */
+#define GH_PORT_EXIT 0xf4	/* AL/EAX: status */
+#define GH_PORT_START_VCPU 0xf5 /* AL: vCPU; starts at RDI=boot page like vCPU 0, RSI=vCPU */
+#define GH_PORT_RAISE 0xf6	/* AL: vector, here, at the next instruction boundary */
+#define GH_PORT_SEND 0xf7	/* AL: vector, AH: vCPU (out %ax) */
+#define GH_PORT_HOST 0xf8	/* host services: hosted kernel, scenario expect, GH_HOST_* */
+#define GH_HOST_RELOAD                                                                             \
+	0x47480001u /* for guests in C: RAX = this, RBX = module; RAX = 0 if it was placed again */
+#define GH_PORT_TIMER 0xf9 /* EAX: period in instructions, 0 off; vector GH_TIMER_VECTOR */
 #define GH_TIMER_VECTOR 0x40
 
 #define GH_MAX_VCPUS 16
@@ -43,8 +44,8 @@ struct gh_boot_module {
 	uint64_t base[GH_MAX_SEGMENTS]; /* in manifest order: the table that ANNOUNCE takes */
 	uint32_t segments;
 	uint32_t symbol_count;
-	uint64_t symbols;      /* GVA of struct gh_symbol[]: enter gates by function name, exports */
-	uint64_t gates;	       /* GVA and bytes of the gate pages */
+	uint64_t symbols; /* GVA of struct gh_symbol[]: enter gates by function name, exports */
+	uint64_t gates;	  /* GVA and bytes of the gate pages */
 	uint64_t gates_size;
 };
 
@@ -53,12 +54,12 @@ struct gh_boot {
 	uint32_t version;
 	uint32_t vcpus;
 	uint64_t ram_size;
-	uint64_t image_end;   /* GPA of the first free byte after image, modules, tables */
-	uint32_t x_kind;      /* enum gm_x_kind */
+	uint64_t image_end; /* GPA of the first free byte after image, modules, tables */
+	uint32_t x_kind;    /* enum gm_x_kind */
 	uint32_t modules;
-	uint64_t mailbox;     /* GVA, e.g. the puppet's program */
+	uint64_t mailbox; /* GVA, e.g. the puppet's program */
 	uint64_t mailbox_size;
-	uint64_t device;      /* GVA of the doorbell's registers, 0: none */
+	uint64_t device; /* GVA of the doorbell's registers, 0: none */
 	uint64_t device_size;
 	uint64_t status_page[GH_MAX_VCPUS]; /* GVA, read-only */
 	struct gh_boot_module module[GH_MAX_MODULES];
