@@ -357,6 +357,53 @@ static bool special_operands(struct run *run, const struct scn_step *st, struct 
 	return true;
 }
 
+/*
+ * The kernel rewrites one of the sites that it may rewrite at run time: a breakpoint first, then
+ * the rest, then the first byte. Through the direct map, as the text itself is read-only.
+ */
+static bool compile_poke(struct run *run, const struct scn_step *st)
+{
+	int m = run_module(run, scn_word(run->s, st->word));
+	const struct gm_header *h = m < 0 ? NULL : vm_module_manifest(run->vm, run->index[m]);
+	const struct gm_segment *seg;
+	const struct gm_choice *choice;
+	const struct gm_site *site;
+	const uint8_t *bytes;
+	uint64_t n = st->arg[0].addend, k = st->arg[1].addend;
+	uint32_t i, s;
+
+	if (!h)
+		return fail_at(run, st, "no such module in this scenario",
+			       scn_word(run->s, st->word));
+	seg = (const void *)((const uint8_t *)h + h->segments.offset);
+	site = (const void *)((const uint8_t *)h + h->sites.offset);
+	choice = (const void *)((const uint8_t *)h + h->choices.offset);
+	for (i = 0; i < h->sites.count; i++)
+		if (site[i].flags & GM_SITE_RUNTIME && n-- == 0)
+			break;
+	if (i == h->sites.count || k >= site[i].count || choice[site[i].first + k].relocs)
+		return fail_at(run, st, "no such patch site or content in this module",
+			       scn_word(run->s, st->word));
+	site += i;
+	bytes = (const uint8_t *)h + h->image.offset + choice[site->first + k].bytes;
+	for (s = 0; s + 1 < h->segments.count && seg[s + 1].start <= site->moff; s++)
+		;
+	for (i = 0; i <= site->size; i++) {
+		uint32_t at = i == site->size ? 0 : i;
+		struct pp_step pp = { .op = PP_WRITE, .sub = 1, .label = PP_NO_LABEL, .nargs = 2 };
+		struct pp_operand o[2] = {
+			{ .value = vm_module_base(run->vm, run->index[m], s) + site->moff -
+				   seg[s].start + at,
+			  .flags = PP_ALIAS },
+			{ .value = i == 0 ? 0xcc : bytes[at] },
+		};
+
+		if (!emit(run, st, &pp, o, CHECK_NONE, false))
+			return false;
+	}
+	return true;
+}
+
 static bool is_expectation(const struct scn_step *st)
 {
 	return st->op == PP_EXPECT || st->op == PP_EXPECT_NONE;
@@ -398,6 +445,8 @@ static bool compile_step(struct run *run, unsigned i)
 			return fail_at(run, st, "no module of this scenario imports that", w);
 		pp.import = (uint16_t)n;
 	}
+	if (st->op == PP_POKE)
+		return compile_poke(run, st);
 	if (st->op == PP_OUTSIDE || (st->op >= PP_ANNOUNCE && st->op <= PP_STATUS)) {
 		if (!special_operands(run, st, &pp, o))
 			return false;

@@ -366,6 +366,36 @@ static void test_budget_ends_a_scenario(void **state)
 	scenario_free(s);
 }
 
+/* The manual's worked example is one: its first block, without the remarks on the right. */
+static void test_the_manuals_example(void **state)
+{
+	char line[256], *text = calloc(1, 65536);
+	FILE *f = fopen("docs/scenarios.md", "r");
+	bool inside = false;
+
+	(void)state;
+	assert_non_null(f);
+	assert_non_null(text);
+	while (fgets(line, sizeof(line), f)) {
+		char *start = line + strspn(line, " "), *remark = strstr(start, "  ");
+
+		if (strncmp(line, "```", 3) == 0) {
+			if (inside)
+				break;
+			inside = true;
+			continue;
+		}
+		if (!inside || start - line > 20)
+			continue;
+		if (remark)
+			strcpy(remark, "\n");
+		strncat(text, start, 65535 - strlen(text));
+	}
+	fclose(f);
+	passes(text);
+	free(text);
+}
+
 /* ---- determinism ---- */
 
 static void log_of(const char *path, uint64_t seed, struct blob *log)
@@ -485,6 +515,7 @@ int main(void)
 		cmocka_unit_test(test_lower_failed_stops_one_vcpu),
 		cmocka_unit_test(test_class_and_result),
 		cmocka_unit_test(test_budget_ends_a_scenario),
+		cmocka_unit_test(test_the_manuals_example),
 		cmocka_unit_test(test_same_seed_same_log),
 		cmocka_unit_test(test_mutated_programs_run),
 	};

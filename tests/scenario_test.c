@@ -235,7 +235,7 @@ static const char every_step[] = HEAD
 	"expect-none\nexpect-gp\nexpect-pf\nexpect-pf 0x1000\nexpect-fault 6\nexpect-read4 a 5\n"
 	"expect-reg rdi 7\nexpect-reg rip 7\nexpect-result busy\nexpect-unprivileged\n"
 	"expect-suspended counter 1\nexpect-rings 4\nread1 a\nwrite8 *~a-8 -1\nawait4 a 1\n"
-	"copy a b 16\nlet 3 *@v2\nfind 0 @saved-rsp+8 a 16\nmap a b ro user nx noflush space 2\n"
+	"poke counter 0 1\ncopy a b 16\nlet 3 *@v2\nfind 0 @saved-rsp+8 a 16\nmap a b ro user nx noflush space 2\n"
 	"map-gpa a 0xd0000000 rw kernel x\nmap-new a\nprotect a\nunmap a space 1\nswap a b\nflush a\n"
 	"cr3 1\ncr0 @cr0\ncr4 @cr4+0x200000\nefer @efer\ndr0 1\ndr7 2\nraise 0x50\nsend 0x50 1\n"
 	"timer 100\nist 2 a\ngate 0x50 2\nidt 0\nannounce counter\nannounce-at counter a 3\n"

@@ -58,6 +58,7 @@
 	X(READ, "read", "wo")                                                                      \
 	X(WRITE, "write", "woo")                                                                   \
 	X(AWAIT, "await", "woo")                                                                   \
+	X(POKE, "poke", "soo")                                                                     \
 	X(COPY, "copy", "ooo")                                                                     \
 	X(LET, "let", "no")                                                                        \
 	X(FIND, "find", "nooo")                                                                    \
