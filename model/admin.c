@@ -81,8 +81,7 @@ size_t guard_work_size(const void *manifest, size_t len, const struct guard_poli
 }
 
 /* The frames of a bound device: whole pages, not wrapping, not another binding's. */
-static bool device_ok(const struct guard *g, const struct module *m,
-		      const struct guard_binding *b, unsigned p)
+static bool device_ok(const struct guard *g, const struct guard_binding *b, unsigned p)
 {
 	const struct guard_resource *r = &b->resource[p];
 
@@ -97,7 +96,7 @@ static bool device_ok(const struct guard *g, const struct module *m,
 		for (unsigned k = 0; k < o->man->privileges.count; k++) {
 			const struct guard_resource *q = &o->binding.resource[k];
 
-			if (o != m && o->privileges[k].kind == GM_PRIV_DEVICE &&
+			if (o->privileges[k].kind == GM_PRIV_DEVICE &&
 			    o->binding.bound & 1ull << k && r->base < q->base + q->length &&
 			    q->base < r->base + r->length)
 				return false;
@@ -114,7 +113,7 @@ static bool binding_ok(const struct guard *g, const struct module *m,
 		return false;
 	for (unsigned p = 0; p < m->man->privileges.count; p++)
 		if (b->bound & 1ull << p && m->privileges[p].kind == GM_PRIV_DEVICE &&
-		    !device_ok(g, m, b, p))
+		    !device_ok(g, b, p))
 			return false;
 	return true;
 }

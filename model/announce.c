@@ -254,7 +254,7 @@ static enum guard_verdict commit(struct ctx *c, struct module *m)
 		return GUARD_V_OVERLAP;
 	if (!text_imports_allowed(c, m))
 		return GUARD_V_BAD_TEXT;
-	for (uint32_t p = 0; p < m->pages && v == GUARD_V_OK; p++) {
+	for (uint32_t p = 0; p < m->pages; p++) {
 		uint64_t noted = m->frame[p];
 		unsigned i = module_segment(m, p * GM_PAGE);
 

@@ -32,10 +32,13 @@ static bool fixes(uint32_t kind, uint8_t vector)
 static bool continues(const struct module *m, const struct chain *ch, uint64_t rip,
 		      uint32_t *differ)
 {
-	uint32_t from, to, i;
+	uint32_t from = 0, to = 0, i;
 
-	if (!ch->exception || !module_executes(m, ch->rip, &from) || !module_executes(m, rip, &to))
+	if (!ch->exception)
 		return false;
+	/* it departed in m, and m is where it is asked for */
+	module_executes(m, ch->rip, &from);
+	module_executes(m, rip, &to);
 	i = gm_find(m->fixups, m->man->fixups.count, sizeof(struct gm_fixup), from);
 	if (i == m->man->fixups.count || m->fixups[i].moff != from || m->fixups[i].target != to ||
 	    !fixes(m->fixups[i].kind, ch->vector))
@@ -148,7 +151,8 @@ static bool stale(struct ctx *c, const struct module *m, const struct chain *ch)
 {
 	struct range r;
 
-	return !range_map(c, &r, ch->lo, ch->hi) || !walk_verify(c, m, ch, &r);
+	range_fill(c, &r, ch->lo, ch->hi);
+	return !walk_verify(c, m, ch, &r);
 }
 
 /*

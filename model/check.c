@@ -124,7 +124,7 @@ enum guard_verdict check_stack(struct ctx *c, struct range *r, uint64_t slot, ui
 {
 	uint64_t below;
 
-	if (slot % 8 != 0 || slot < KERNEL_HALF || slot > KERNEL_LAST - 8 || lo > slot)
+	if (slot % 8 != 0 || slot < KERNEL_HALF || slot > KERNEL_LAST - 8)
 		return GUARD_V_BAD_STACK;
 	below = slot - KERNEL_HALF > BELOW_SLOT ? slot - BELOW_SLOT : KERNEL_HALF;
 	below = lo < below ? lo : below;
@@ -132,7 +132,10 @@ enum guard_verdict check_stack(struct ctx *c, struct range *r, uint64_t slot, ui
 		return GUARD_V_BAD_STACK;
 	if (!pages_ok(r, slot, lo)) {
 		/* perhaps it is init memory of a module that nobody has entered since */
-		if (!init_drop_all(c) || !range_map(c, r, below, hi) || !pages_ok(r, slot, lo))
+		if (!init_drop_all(c))
+			return GUARD_V_BAD_STACK;
+		range_fill(c, r, below, hi);
+		if (!pages_ok(r, slot, lo))
 			return GUARD_V_BAD_STACK;
 	}
 	if (chain_overlaps_running(c->g, self, r, lo, hi))

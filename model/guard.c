@@ -161,10 +161,10 @@ static enum guard_verdict fetch_inside(struct ctx *c, struct module *m)
 	uint64_t rip = cpu->rip, rsp = cpu->gpr[GUARD_RSP];
 	const struct chain *out = chain_callout(m, rsp - 8);
 	const struct gm_entry *entry = NULL;
-	uint32_t differ, moff, i;
-	unsigned segment;
+	uint32_t differ, moff = 0, i;
 
-	if (m->man->flags & GM_FLAG_VIEWS && module_moff(m, rip, &moff, &segment)) {
+	if (m->man->flags & GM_FLAG_VIEWS) {
+		module_executes(m, rip, &moff); /* it does: this is how m was found */
 		i = gm_find(m->entries, m->man->entries.count, sizeof(struct gm_entry), moff);
 		if (i < m->man->entries.count && m->entries[i].moff == moff)
 			entry = &m->entries[i];

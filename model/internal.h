@@ -248,6 +248,7 @@ unsigned module_segment(const struct module *m, uint32_t moff);
 struct module *module_by_id(struct guard *g, uint64_t id);
 
 /* memory.c: guest memory through guest addresses */
+void range_fill(struct ctx *c, struct range *r, uint64_t lo, uint64_t hi);
 bool range_map(struct ctx *c, struct range *r, uint64_t lo, uint64_t hi);
 bool range_stack_page(const struct guard_mapping *p);
 bool range_read(struct ctx *c, const struct range *r, uint64_t gva, uint64_t *value);

@@ -7,21 +7,23 @@
  */
 #include "model/internal.h"
 
-/*
- * Translates the pages that hold [lo, hi). False if that is not a stretch of the kernel half or
- * more than a chain may span; single pages may still be unmapped (flags 0).
- */
-bool range_map(struct ctx *c, struct range *r, uint64_t lo, uint64_t hi)
+/* Translates the pages of a stretch that range_map() accepts; single pages may be unmapped. */
+void range_fill(struct ctx *c, struct range *r, uint64_t lo, uint64_t hi)
 {
-	if (lo < KERNEL_HALF || hi > KERNEL_LAST || lo >= hi)
-		return false;
 	r->lo = lo;
 	r->hi = hi;
 	r->first = PAGE_OF(lo);
-	if ((hi - 1 - r->first) / PAGE >= MAX_RANGE_PAGES)
-		return false;
 	r->pages = (unsigned)((hi - 1 - r->first) / PAGE) + 1;
 	c->g->ops->translate(c->g->vmm, c->vcpu, c->d->cpu.cr3, r->first, r->pages, r->map);
+}
+
+/* The same for any [lo, hi); false if it is not of the kernel half, or more than a chain spans. */
+bool range_map(struct ctx *c, struct range *r, uint64_t lo, uint64_t hi)
+{
+	if (lo < KERNEL_HALF || hi > KERNEL_LAST || lo >= hi ||
+	    (hi - 1 - PAGE_OF(lo)) / PAGE >= MAX_RANGE_PAGES)
+		return false;
+	range_fill(c, r, lo, hi);
 	return true;
 }
 
@@ -33,13 +35,12 @@ bool range_stack_page(const struct guard_mapping *p)
 	return (p->flags & (need | GUARD_MAP_USER)) == need && p->role == GUARD_ROLE_NONE;
 }
 
+/* Every caller stays in r: what comes from the stack itself was compared with r->lo and r->hi. */
 static const struct guard_mapping *page_at(const struct range *r, uint64_t gva)
 {
-	uint64_t i = (gva - r->first) / PAGE;
+	const struct guard_mapping *p = &r->map[(gva - r->first) / PAGE];
 
-	if (gva < r->first || i >= r->pages || !range_stack_page(&r->map[i]))
-		return NULL;
-	return &r->map[i];
+	return range_stack_page(p) ? p : NULL;
 }
 
 /* An aligned word of the stack. */
@@ -50,11 +51,12 @@ bool range_read(struct ctx *c, const struct range *r, uint64_t gva, uint64_t *va
 	return p && c->g->ops->read(c->g->vmm, p->gpa + PAGE_OFFSET(gva), value, sizeof(*value));
 }
 
+/* A slot, whose page was found fit for it. */
 bool range_write(struct ctx *c, const struct range *r, uint64_t gva, uint64_t value)
 {
-	const struct guard_mapping *p = gva % 8 == 0 ? page_at(r, gva) : NULL;
+	uint64_t gpa = r->map[(gva - r->first) / PAGE].gpa + PAGE_OFFSET(gva);
 
-	return p && c->g->ops->write(c->g->vmm, p->gpa + PAGE_OFFSET(gva), &value, sizeof(value));
+	return c->g->ops->write(c->g->vmm, gpa, &value, sizeof(value));
 }
 
 bool range_copy(struct ctx *c, const struct range *r, uint64_t lo, uint64_t hi, uint8_t *out)
