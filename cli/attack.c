@@ -388,6 +388,8 @@ static int driver(const struct attack_options *o, const char *module, char *cons
 		return verb_error("attack", &err);
 	}
 	list_json = json_array();
+	if (!o->json && !o->markdown)
+		printf("%-6s %-52s %-26s %s\n", "ID", "TITLE", "EXPECTED", "GOT");
 	if (!o->json && o->markdown)
 		printf("| id | title | expected | got | registers hidden | honest entry works | "
 		       "result |\n|---|---|---|---|---|---|---|\n");

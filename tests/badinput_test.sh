@@ -156,6 +156,29 @@ EOF
 	rm -f "$tmp"/flip.*
 done
 
+# What a guest asks for, in words that mean nothing.
+bad_lines=('modul counter' 'module' 'module counter device' 'module counter device=phone' 'module counter stack=all'
+	'module counter chains=0' 'module counter chains=257' 'module counter bind=maybe' 'vcpus 0' 'vcpus 17' 'vcpus'
+	'vcpus 1 2' 'budget -1' 'doorbell 0x100000000' 'module no_such_module' 'module counter file=../../../none.ko'
+	"module $(printf 'x%.0s' $(seq 40))" "$(printf 'module counter %.0s' $(seq 40))")
+for line in "${bad_lines[@]}" $'\001\002\003' $'module counter\nmodule doorbell nonsense'; do
+	printf '%s\n' "$line" >"$tmp/lines"
+	file=$tmp/lines.guest
+	objcopy --update-section .guardhouse="$tmp/lines" "$tmp/good.guest" "$file" || exit 1
+	gh run @
+	refused "run of a guest that says '${line:0:40}'" yes
+done
+printf 'module a\0b\n' >"$tmp/lines"
+objcopy --update-section .guardhouse="$tmp/lines" "$tmp/good.guest" "$file" || exit 1
+gh run @
+refused 'run of a guest with a NUL in its lines' yes
+for i in 1 2 3 4 5 6 7 8 9; do
+	echo "module m$i file=counter.ko"
+done >"$tmp/lines"
+objcopy --update-section .guardhouse="$tmp/lines" "$tmp/good.guest" "$file" || exit 1
+gh run @
+refused 'run of a guest with nine modules' yes
+
 # Verbs that take a real driver.
 for verb in run attack; do
 	for bad in missing folder fifo; do

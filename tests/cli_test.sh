@@ -120,6 +120,66 @@ check 'its JSON has the row' json_has surprises=0 attacks.0.id=C0 attacks.0.ok=T
 gh attack C0 --markdown
 check 'attack --markdown: a table' grep -q '^| C0 |' "$tmp/out"
 
+# Scenarios by name and by path; one that expects the wrong thing is a failure with its line.
+gh run C0
+check 'run C0: as expected, 0' status_is 0
+check 'says so in one line' grep -q '^--- C0 .*: as expected;' "$tmp/out"
+gh run "$here/corpus/scenarios/R3.scn" --json --x out
+check 'run of a scenario --json: 0' status_is 0
+check 'its JSON has the facts' json_has kind=scenario id=R3 x=out ok=True crossings checks
+gh run C0 --trace
+check 'run of a scenario --trace tells call-outs' grep -q LEAVE-CALL "$tmp/out"
+gh run C0 --log "$tmp/log-scn"
+check 'run of a scenario --log writes the log' grep -qE '^1 vcpu=0 ' "$tmp/log-scn"
+sed 's/expect LEAVE-CALL ok/expect LEAVE-CALL bad-stack/' "$here/corpus/scenarios/C0.scn" >"$tmp/wrong.scn"
+gh run "$tmp/wrong.scn"
+check 'a scenario with a wrong expectation: 1' status_is 1
+check 'tells file and line' grep -qE "^$tmp/wrong.scn:[0-9]+: " "$tmp/out"
+gh run "$tmp/wrong.scn" --json
+check 'the same with --json: 1' status_is 1
+check 'its JSON has the failure' json_has ok=False failure.0.line failure.0.text
+
+# The demo of `make run`.
+gh attack --demo
+check 'attack --demo: 0' status_is 0
+check 'it tells crossings, guests and attacks' grep -qE '^[1-9][0-9]* attacks and flows, 0 surprises' "$tmp/out"
+
+# A corpus elsewhere, and none at all.
+mkdir -p "$tmp/corpus/guests"
+cp "$BUILD/corpus/guests/hello.elf" "$tmp/corpus/guests/elsewhere.elf"
+GUARDHOUSE_CORPUS=$tmp/corpus gh run elsewhere
+check 'GUARDHOUSE_CORPUS names a corpus' status_is 0
+cp "$GUARDHOUSE" "$tmp/alone"
+timeout 60 "$tmp/alone" attack C0 >"$tmp/out" 2>"$tmp/err"
+status=$?
+if grep -q 'looked in' "$tmp/err" || [ $status -ne 0 ]; then
+	check 'a binary without a corpus: 2 and one line' one_line_error
+else
+	skipped=$((skipped + 1))
+	echo 'SKIP: a binary without a corpus: guardhouse is installed here, so it found that one'
+fi
+
+# A real driver.
+ko=$here/build/debian/e1000e.ko
+if [ -f "$ko" ]; then
+	gh run --module "$ko" --json
+	check 'run --module e1000e --json: 0' status_is 0
+	check 'its JSON has the facts' json_has kind=module module=e1000e ok=True probe_called=True \
+		outside_written=0 entries.e1000_probe imports verdicts
+	gh attack --module "$ko" E2 R3
+	check 'attack --module E2 R3: 0' status_is 0
+	check 'two attacks, both as expected' grep -q '^2 of 2 as expected' "$tmp/out"
+	gh attack --module "$ko" E2 --json
+	check 'attack --module --json: a row' json_has surprises=0 attacks.0.id=E2 attacks.0.kept=True
+	gh attack --module "$ko" NOID
+	check 'attack --module with an unknown ID: 2 and one line' one_line_error
+	gh attack --module "$ko" --list
+	check 'attack --module --list' grep -q '^E7 ' "$tmp/out"
+else
+	skipped=$((skipped + 6))
+	echo 'SKIP: no build/debian/e1000e.ko: make corpus-debian fetches it'
+fi
+
 # Ctrl-C, on a guest that is inside a module and never ends by itself.
 cat >"$tmp/spin.c" <<'EOF'
 #include "corpus/lib/guest.h"

@@ -300,6 +300,51 @@ static void test_manifest_says_what_the_source_says(void **state)
 	blob_free(&ko);
 }
 
+static uint32_t headroom_of(const struct wrap_result *r, const char *name)
+{
+	const struct gm_entry *e = WT_TABLE(r, entries);
+
+	for (uint32_t i = 0; i < wt_header(r)->entries.count; i++)
+		if (strcmp(manifest_name(&r->manifest, e[i].name), name) == 0)
+			return e[i].headroom;
+	fail_msg("no entry %s", name);
+	return 0;
+}
+
+/* Raw indirect calls may come back in anywhere; frames by RBP are measured by their pushes. */
+static void test_headroom(void **state)
+{
+	struct blob plain = wt_compile(wt_sample, WT_PLAIN);
+	struct blob frames = wt_compile(wt_sample, "-fno-omit-frame-pointer");
+	struct blob chain =
+		wt_compile("extern void g(char *);\n"
+			   "static __attribute__((noinline)) void c(void)\n"
+			   "{ char b[1000]; g(b); }\n"
+			   "static __attribute__((noinline)) void d(void)\n"
+			   "{ char b[1000]; g(b); c(); g(b); }\n"
+			   "void f(void) { char b[1000]; g(b); d(); g(b); }\n"
+			   "void loop(int n) { char b[8]; g(b); if (n) loop(n - 1); g(b); }\n",
+			   "-fno-optimize-sibling-calls");
+	struct wrap_result r = wt_wrap(&plain, GM_X_OUT);
+
+	(void)state;
+	assert_int_equal(headroom_of(&r, "call_now"), GM_MAX_HEADROOM);
+	assert_int_equal(headroom_of(&r, "tail_now"), GM_MAX_HEADROOM);
+	assert_int_equal(headroom_of(&r, "get_ops"), GM_MIN_HEADROOM);
+	wrap_result_free(&r);
+	r = wt_wrap(&frames, GM_X_OUT);
+	assert_in_range(headroom_of(&r, "big"), 640, 1024);
+	assert_int_equal(headroom_of(&r, "vla"), GM_MAX_HEADROOM);
+	wrap_result_free(&r);
+	r = wt_wrap(&chain, GM_X_OUT);
+	assert_in_range(headroom_of(&r, "f"), 3008, 3264);
+	assert_int_equal(headroom_of(&r, "loop"), GM_MAX_HEADROOM);
+	wrap_result_free(&r);
+	blob_free(&plain);
+	blob_free(&frames);
+	blob_free(&chain);
+}
+
 /* Is what the guest gets free of the private memory's first contents? Unless there is no guard. */
 static void test_private_contents_stay_out_of_the_object(void **state)
 {
@@ -437,6 +482,7 @@ int main(void)
 		cmocka_unit_test(test_gates_match_their_templates),
 		cmocka_unit_test(test_calls_and_pointers_lead_to_gates),
 		cmocka_unit_test(test_manifest_says_what_the_source_says),
+		cmocka_unit_test(test_headroom),
 		cmocka_unit_test(test_private_contents_stay_out_of_the_object),
 		cmocka_unit_test(test_output_is_deterministic),
 		cmocka_unit_test(test_refusals),

@@ -72,10 +72,10 @@ static void compare(Dwarf_CFI *cfi, Dwarf_Addr pc, const struct gm_unwind *u, co
 	assert_int_equal(dwarf_frame_register(frame, dwarf_of[5], mem, &ops, &n), 0);
 	if (n == 0) {
 		assert_int_equal(u->bp_rule, GM_BP_SAME);
-	} else if (ops[0].atom == DW_OP_breg6) {
-		assert_int_equal(n, 1);
+	} else if (n == 2 && ops[1].atom == DW_OP_breg6) {
+		/* an expression starts with the CFA on its stack and leaves it there */
 		assert_int_equal(u->bp_rule, GM_BP_AT_BP);
-		assert_int_equal((int64_t)ops[0].number, u->bp_offset);
+		assert_int_equal((int64_t)ops[1].number, u->bp_offset);
 	} else {
 		assert_int_equal(ops[0].atom, DW_OP_call_frame_cfa);
 		assert_int_equal(u->bp_rule, GM_BP_AT_CFA);
@@ -199,7 +199,7 @@ static bool by_rsp(const struct gm_unwind *u)
 
 /* Walks a code section; counts the pairs of instructions that were compared. */
 static void check_flow(const struct wrap_result *r, const uint8_t *code, size_t n, uint32_t start,
-		       size_t *pairs, size_t *jumps)
+		       size_t *pairs, size_t *jumps, size_t *saves)
 {
 	ZydisDecoder decoder;
 	ZydisDecodedInstruction in;
@@ -236,6 +236,14 @@ static void check_flow(const struct wrap_result *r, const uint8_t *code, size_t 
 		v = row_at(r, start + (uint32_t)(at + in.length));
 		if (!by_rsp(v) || !effect(&in, op, &down))
 			continue;
+		if (in.mnemonic == ZYDIS_MNEMONIC_PUSH && u->bp_rule == GM_BP_SAME &&
+		    op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    op[0].reg.value == ZYDIS_REGISTER_RBP) {
+			/* from here on the caller's RBP is where RSP points */
+			assert_int_equal(v->bp_rule, GM_BP_AT_CFA);
+			assert_int_equal(v->bp_offset, -v->cfa_offset);
+			++*saves;
+		}
 		if (v->cfa_offset - u->cfa_offset != down)
 			fail_msg("at 0x%zx: CFA goes from %d to %d, RSP by %lld", at, u->cfa_offset,
 				 v->cfa_offset, (long long)down);
@@ -248,13 +256,14 @@ static void test_orc_agrees_with_the_code(void **state)
 	struct blob ko = wt_e1000e();
 	struct wrap_result r = wt_wrap(&ko, GM_X_OUT);
 	struct wt_elf e = wt_open(&ko);
-	size_t n, pairs = 0, jumps = 0, starts = 0, text = wt_find(&e, ".text");
+	size_t n, pairs = 0, jumps = 0, saves = 0, starts = 0, text = wt_find(&e, ".text");
 	const uint8_t *code = wt_bytes(&e, text, &n);
 
 	(void)state;
-	check_flow(&r, code, n, segment_start(&r, GM_SEG_TEXT), &pairs, &jumps);
+	check_flow(&r, code, n, segment_start(&r, GM_SEG_TEXT), &pairs, &jumps, &saves);
 	assert_in_range(pairs, 15000, 100000);
 	assert_in_range(jumps, 1000, 100000);
+	assert_in_range(saves, 100, 10000);
 	/* every function starts with the return address at RSP */
 	for (size_t i = 0; i < wt_shdr(&e, e.symtab)->sh_size / sizeof(Elf64_Sym); i++) {
 		const Elf64_Sym *y = wt_symbol(&e, i);
@@ -275,9 +284,9 @@ static void test_orc_agrees_with_the_code(void **state)
 }
 
 /* Is every address after a call a return site, and nothing else? Found by decoding again. */
-static void test_return_sites(void **state)
+static void check_return_sites(const char *flags)
 {
-	struct blob ko = wt_compile(wt_sample, WT_RETPOLINE);
+	struct blob ko = wt_compile(wt_sample, flags);
 	struct wrap_result r = wt_wrap(&ko, GM_X_OUT);
 	struct wt_elf e = wt_open(&ko);
 	const uint32_t *sites = WT_TABLE(&r, retsites);
@@ -287,7 +296,6 @@ static void test_return_sites(void **state)
 		uint32_t kind;
 	} code[] = { { ".text", GM_SEG_TEXT }, { ".init.text", GM_SEG_INIT_TEXT } };
 
-	(void)state;
 	for (size_t s = 0; s < 2; s++) {
 		size_t n;
 		const uint8_t *b = wt_bytes(&e, wt_find(&e, code[s].section), &n);
@@ -318,6 +326,13 @@ static void test_return_sites(void **state)
 	wt_close(&e);
 	wrap_result_free(&r);
 	blob_free(&ko);
+}
+
+static void test_return_sites(void **state)
+{
+	(void)state;
+	check_return_sites(WT_RETPOLINE);
+	check_return_sites(WT_PLAIN); /* with raw indirect calls */
 }
 
 int main(void)

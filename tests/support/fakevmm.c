@@ -186,8 +186,11 @@ struct guard_mapping fake_walk(struct fakevmm *f, uint64_t cr3, uint64_t gva)
 			return map;
 		entry = *entry_at(f, entry, gva, level);
 		f->pte_reads++;
-		if (!(entry & PTE_P))
+		if (!(entry & PTE_P)) {
+			if (level == 0) /* an address means nothing without flags */
+				map.gpa = entry & PTE_ADDR;
 			return map;
+		}
 		rights &= entry;
 		if (level == 1 && (entry & PTE_PS)) {
 			map.gpa = (entry & PTE_ADDR & ~0x1fffffull) | (gva & 0x1ff000);

@@ -99,11 +99,10 @@ static void add_segments(struct mb *b, const struct std_options *o)
 	mb_segment(b, GM_SEG_RODATA, 0x180, bytes + 0x40);
 	mb_segment(b, GM_SEG_DATA, 0x200, NULL);
 	mb_segment(b, GM_SEG_PRIVATE, GM_PAGE + 0x20, bytes + 0x80);
-	if (!o->no_init) {
-		mb_segment(b, GM_SEG_INIT_TEXT, 0x100, bytes + 0x11);
-		mb_segment(b, GM_SEG_INIT_RODATA, 0x40, bytes + 0x23);
-		mb_segment(b, GM_SEG_INIT_DATA, 0x40, NULL);
-	}
+	mb_segment(b, GM_SEG_INIT_TEXT, GM_PAGE + 0x100, bytes + 0x11);
+	mb_segment(b, GM_SEG_INIT_RODATA, 0x40, bytes + 0x23);
+	mb_segment(b, GM_SEG_INIT_DATA, 0x40, NULL);
+	mb_segment(b, GM_SEG_RODATA, 0x100, bytes + 0x37);
 	mb_segment(b, GM_SEG_PERCPU, 0x40, NULL);
 	free(bytes);
 }
@@ -119,14 +118,9 @@ static void add_code(struct mb *b, const struct std_options *o)
 		mb_gate(b, GM_GATE_ENTER_RETURN, 5, 0, GM_NONE);
 	}
 	for (fn = 0; fn < FN_COUNT; fn++) {
-		if (fn == FN_INIT && o->no_init) {
-			if (!o->views)
-				mb_gate(b, GM_GATE_PAD, 0, 0, GM_NONE);
-			continue;
-		}
 		add_unwind(b, fn);
 		if (fn < FN_ENTRIES)
-			mb_entry(b, start_of(b, fn), headroom,
+			mb_entry(b, start_of(b, fn), fn == FN_E ? 2 * headroom : headroom,
 				 fn == FN_INIT	 ? GM_ENTRY_INIT :
 				 fn == FN_EXIT ? GM_ENTRY_EXIT :
 						   0,
@@ -135,6 +129,8 @@ static void add_code(struct mb *b, const struct std_options *o)
 	mb_import(b, 0, STD_PRESERVE_C);
 	mb_import(b, 0, STD_PRESERVE_ASM);
 	mb_import(b, 0, 0);
+	mb_import(b, GM_IMPORT_DATA, 0);
+	mb_import(b, 0, STD_PRESERVE_C);
 	mb_import(b, GM_IMPORT_DATA, 0);
 	if (!o->views) {
 		mb_gate(b, GM_GATE_LEAVE, 0, 0, IMP_C);
@@ -155,6 +151,8 @@ static void add_sites(struct mb *b)
 	static const uint8_t nop5[] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
 	static const uint8_t call[] = { 0xe8, 0, 0, 0, 0 };
 	static const uint8_t jmp[] = { 0xe9, 0, 0, 0, 0 };
+	static const uint8_t nop10[10] = { 0x66, 0x2e, 0x0f, 0x1f, 0x84 };
+	static const uint8_t mov[10] = { 0x48, 0xb8 };
 	static const uint8_t ret[] = { 0xc3, 0xcc, 0xcc, 0xcc, 0xcc };
 
 	mb_site(b, SITE_FENTRY, 5, 0, GM_NONE);
@@ -177,6 +175,16 @@ static void add_sites(struct mb *b)
 	mb_choice(b, call);
 	mb_choice_reloc(b, 1, GM_R_PLT32, GM_TARGET_OUTSIDE, 0, -4);
 	mb_choice(b, nop5);
+	mb_choice(b, jmp);
+	mb_choice_reloc(b, 1, GM_R_PLT32, GM_TARGET_IMPORT, IMP_LATE, -4);
+	mb_site(b, SITE_MOV, 10, GM_SITE_RUNTIME, GM_NONE);
+	mb_choice(b, nop10);
+	mb_choice(b, mov);
+	mb_choice_reloc(b, 2, GM_R_64, GM_TARGET_IMPORT, IMP_LATE_DATA, 8);
+	mb_site(b, mb_moff(b, SEG_INIT, SITE_INIT), 5, GM_SITE_RUNTIME, GM_NONE);
+	mb_choice(b, nop5);
+	mb_choice(b, call);
+	mb_choice_reloc(b, 1, GM_R_PLT32, GM_TARGET_OUTSIDE, 0, -4);
 	mb_site(b, SITE_LOCK, 1, 0, GM_NONE);
 	mb_choice(b, "\xf0");
 	mb_choice(b, "\x3e");
@@ -186,9 +194,10 @@ static void add_sites(struct mb *b)
 	mb_choice_reloc(b, 1, GM_R_PC32, GM_TARGET_SEGMENT, SEG_TEXT, FN_F * 0x100 - 4);
 }
 
-static void add_relocs(struct mb *b)
+static void add_relocs(struct mb *b, const struct std_options *o)
 {
 	unsigned percpu = (unsigned)b->table[MB_SEGMENTS].count - 1;
+	uint32_t i;
 
 	mb_reloc(b, RELOC_RODATA64, GM_R_64, GM_TARGET_SEGMENT, SEG_RODATA, 0x10);
 	mb_reloc(b, RELOC_DATA_PC32, GM_R_PC32, GM_TARGET_SEGMENT, SEG_DATA, 0x8 - 4);
@@ -202,6 +211,12 @@ static void add_relocs(struct mb *b)
 	mb_reloc(b, RELOC_STRADDLE64, GM_R_64, GM_TARGET_SEGMENT, SEG_TEXT, 0x123);
 	mb_reloc(b, mb_moff(b, SEG_RODATA, 0x20), GM_R_64, GM_TARGET_SEGMENT, SEG_TEXT, 0x200);
 	mb_reloc(b, mb_moff(b, SEG_RODATA, 0x28), GM_R_64, GM_TARGET_IMPORT, IMP_DATA, 0);
+	/* up to the last byte of its segment, and to init memory that may be gone */
+	mb_reloc(b, mb_moff(b, SEG_RODATA, 0x178), GM_R_64, GM_TARGET_SEGMENT, SEG_INIT, 0x30);
+	mb_reloc(b, mb_moff(b, SEG_INIT, RELOC_INIT64), GM_R_64, GM_TARGET_SEGMENT, SEG_TEXT, 0);
+	mb_reloc(b, mb_moff(b, SEG_LATE, 0x40), GM_R_64, GM_TARGET_SEGMENT, SEG_TEXT, 0x300);
+	for (i = 0; i < o->relocs; i++)
+		mb_reloc(b, 0x4000 + 16 * i, GM_R_64, GM_TARGET_SEGMENT, SEG_DATA, i);
 }
 
 void *std_manifest(const struct std_options *o, size_t *len)
@@ -213,7 +228,7 @@ void *std_manifest(const struct std_options *o, size_t *len)
 	add_segments(&b, o);
 	add_code(&b, o);
 	add_sites(&b);
-	add_relocs(&b);
+	add_relocs(&b, o);
 	mb_privilege(&b, GM_PRIV_PRIVATE, 0, 0);
 	mb_privilege(&b, GM_PRIV_DEVICE, 0, 0);
 	mb_privilege(&b, GM_PRIV_MWAIT, 0, 0);

@@ -143,7 +143,8 @@ struct wmodule *w_add_manifest(struct world *w, const struct std_options *o, voi
 	MUST(w_register(w, m) == GUARD_V_OK);
 	w_grant_all(w, m);
 	for (i = 0; i < header(m)->segments.count; i++) {
-		m->base[i] = MODULE_SPACE + w->modules * MODULE_GAP + i * SEGMENT_GAP;
+		m->base[i] = MODULE_SPACE + w->modules * MODULE_GAP +
+			     (o->contiguous ? segment(m, i)->start : i * SEGMENT_GAP);
 		if (segment(m, i)->kind == GM_SEG_PERCPU)
 			m->base[i] = PERCPU_BASE + w->modules * 0x100;
 		map_segment(w, m, i);
@@ -172,7 +173,7 @@ static void apply(struct world *w, struct wmodule *m, const struct gm_reloc *r, 
 	if (r->kind == GM_TARGET_SEGMENT)
 		s = m->base[r->target];
 	else if (r->kind == GM_TARGET_IMPORT)
-		s = r->target == IMP_DATA ? W_KERNEL_DATA + 0x800 : w_import(r->target);
+		s = r->target == IMP_DATA || r->target == IMP_LATE_DATA ? W_KERNEL_DATA + 0x800 : w_import(r->target);
 	else
 		s = W_KERNEL + 0x3000;
 	s += (uint64_t)r->addend;

@@ -56,6 +56,7 @@ enum std_segment {
 	SEG_INIT,
 	SEG_INIT_RODATA,
 	SEG_INIT_DATA,
+	SEG_LATE, /* constants behind init, with a relocation */
 	SEG_PERCPU,
 	SEG_COUNT
 };
@@ -67,7 +68,15 @@ enum std_gate { /* the enter gates follow, in order of enum fn, then the leave g
 	GATE_ENTER
 };
 
-enum std_import { IMP_C, IMP_ASM, IMP_NONE, IMP_DATA, IMP_COUNT };
+enum std_import {
+	IMP_C,
+	IMP_ASM,
+	IMP_NONE,
+	IMP_DATA,
+	IMP_LATE,	/* code, in run-time contents only */
+	IMP_LATE_DATA,	/* data, likewise */
+	IMP_COUNT
+};
 #define STD_PRESERVE_C                                                                             \
 	((1u << GUARD_RBX) | (1u << GUARD_RBP) | (1u << GUARD_R12) | (1u << GUARD_R13) |           \
 	 (1u << GUARD_R14) | (1u << GUARD_R15))
@@ -85,7 +94,10 @@ enum std_privilege { PRIV_PRIVATE, PRIV_DEVICE, PRIV_MWAIT, PRIV_IOPORT, PRIV_MS
 #define SITE_GROUP_A 0x1010u	/* load time, one group: ret+int3, or jmp to the thunk */
 #define SITE_GROUP_B 0x1020u
 #define SITE_LABEL 0x1030u	/* run time: NOP5, or jmp inside the text */
-#define SITE_STATIC 0x1040u	/* run time: call outside, or a 5-byte NOP */
+#define SITE_STATIC 0x1040u	/* run time: call outside, a 5-byte NOP, or jmp to IMP_LATE */
+#define SITE_MOV 0x1060u	/* run time: a 10-byte NOP, or mov $IMP_LATE_DATA,%rax */
+#define SITE_INIT 0xffdu	/* of the init segment: run time, crosses a page */
+#define RELOC_INIT64 0x80u	/* of the init segment */
 #define SITE_STRADDLE 0x1ffdu	/* run time, crosses from page 1 to page 2 */
 #define SITE_LOCK 0x1050u	/* load time, 1 byte: lock, or ds */
 #define RELOC_RODATA64 0x2100u
@@ -102,7 +114,8 @@ enum std_privilege { PRIV_PRIVATE, PRIV_DEVICE, PRIV_MWAIT, PRIV_IOPORT, PRIV_MS
 
 struct std_options {
 	bool views;	     /* no gates */
-	bool no_init;	     /* no init segments and no init entry */
+	bool contiguous;     /* segments follow each other in memory */
+	uint32_t relocs;     /* so many more, on the extra text pages */
 	uint32_t x_kind;
 	uint32_t text_pages; /* extra text pages without content */
 	struct guard_policy policy;
