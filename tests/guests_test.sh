@@ -30,8 +30,8 @@ for elf in "$BUILD"/corpus/guests/*.elf; do
 	seeds=1
 	case $name in
 	bench) continue ;; # no test: loops that `make bench` drives from outside
-	smp) seeds='1 2 3 4 5 6 7 8' ;;
-	traps | threads) seeds='1 2 3' ;;
+	smp*) seeds='1 2 3 4 5 6 7 8' ;;
+	traps* | threads*) seeds='1 2 3' ;;
 	esac
 	for x in vmmcall vmcall out; do
 		for seed in $seeds; do
@@ -52,7 +52,7 @@ for elf in "$BUILD"/corpus/guests/*.elf; do
 				fail "$what: the same seed gave another log" "$tmp/diff"
 				continue
 			fi
-			if [ "$name" != hello ] && ! grep -q 'ENTER-CALL.*verdict=ok' "$tmp/log1"; then
+			if [ "$name" != hello ] && [ "$name" != unbound ] && ! grep -q 'ENTER-CALL.*verdict=ok' "$tmp/log1"; then
 				fail "$what: the log has no crossing" "$tmp/log1"
 				continue
 			fi

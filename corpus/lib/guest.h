@@ -249,6 +249,7 @@ long module_init(const char *name);
 #define CALL_STATUS 0x6002u
 #define STATUS_REGISTERED 0x100u
 #define STATUS_ANNOUNCED 0x200u
+#define STATUS_QUARANTINED 0x400u
 uint64_t guard_call(uint64_t number, uint64_t rbx, uint64_t rcx, uint64_t rdx);
 /* Repeats while the guard answers `again`. */
 uint64_t module_announce(const struct gh_boot_module *m, const uint64_t *bases);
