@@ -111,7 +111,6 @@ static enum guard_verdict start(struct ctx *c, struct module *m, uint64_t table,
 	if (withdraw(c, m) != GUARD_V_OK)
 		return GUARD_V_BUSY;
 	memcpy(m->base, base, sizeof(uint64_t) * m->nsegments);
-	m->gates_bytes = 0;
 	m->init_used = m->init_gone = false;
 	m->init_done = !m->has_init;
 	module_place(m);
