@@ -171,9 +171,9 @@ void sim_accel_leave(struct sim_space *s)
 
 /* inc %rbx; mov %rbx,(%rax); inc %rbx; mov (%rdx),%rcx; inc %rbx; fxsave (%rsi); inc %rbx; push %rbx;
  * inc %rbx; hlt */
-static const uint8_t test_code[] = {0x48, 0xff, 0xc3, 0x48, 0x89, 0x18, 0x48, 0xff, 0xc3, 0x48, 0x8b,
-				    0x0a, 0x48, 0xff, 0xc3, 0x0f, 0xae, 0x06, 0x48, 0xff, 0xc3, 0x53,
-				    0x48, 0xff, 0xc3, 0xf4};
+static const uint8_t test_code[] = { 0x48, 0xff, 0xc3, 0x48, 0x89, 0x18, 0x48, 0xff, 0xc3,
+				     0x48, 0x8b, 0x0a, 0x48, 0xff, 0xc3, 0x0f, 0xae, 0x06,
+				     0x48, 0xff, 0xc3, 0x53, 0x48, 0xff, 0xc3, 0xf4 };
 #define TEST_BASE 0xffffffff80000000ull
 
 struct self_test {
@@ -206,9 +206,9 @@ static bool self_test(void)
 {
 	static const struct {
 		uint8_t offset, rbx;
-	} expect[] = {{3, 1}, {9, 2}, {15, 3}, {21, 4}};
-	static const int pointer[] = {UC_X86_REG_RAX, UC_X86_REG_RDX, UC_X86_REG_RSI,
-				      UC_X86_REG_RSP};
+	} expect[] = { { 3, 1 }, { 9, 2 }, { 15, 3 }, { 21, 4 } };
+	static const int pointer[] = { UC_X86_REG_RAX, UC_X86_REG_RDX, UC_X86_REG_RSI,
+				       UC_X86_REG_RSP };
 	struct self_test *t = calloc(1, sizeof(*t));
 	uint8_t *page = aligned_alloc(SIM_PAGE, 2 * SIM_PAGE);
 	uint64_t good = 0xffff888000000800ull, bad = 0xffff999000000000ull, rbx, rip;
@@ -239,8 +239,8 @@ static bool self_test(void)
 		uc_reg_read(uc, UC_X86_REG_RBX, &rbx);
 		if (t->bad || !t->space.cpu)
 			goto out;
-		if (i == 4 ? rip != TEST_BASE + sizeof(test_code) || rbx != 5 :
-			     rip != TEST_BASE + expect[i].offset || t->rip != rip ||
+		if (i == 4 ? rip != TEST_BASE + sizeof(test_code) || rbx != 5
+			   : rip != TEST_BASE + expect[i].offset || t->rip != rip ||
 				     t->rbx != expect[i].rbx || rbx != t->rbx)
 			goto out;
 	}

@@ -20,7 +20,7 @@ static void bad_address(struct sim_event *ev)
 static bool resolve(struct sim_vcpu *v, uint64_t gva, bool write, uint64_t *gpa,
 		    struct engine_page *page, struct sim_event *ev)
 {
-	struct guard_cpu cpu = {.cr0 = v->cr0, .cr3 = v->cr3, .cr4 = v->cr4, .efer = v->efer};
+	struct guard_cpu cpu = { .cr0 = v->cr0, .cr3 = v->cr3, .cr4 = v->cr4, .efer = v->efer };
 	struct engine_walk w;
 
 	if (!sim_canonical(gva)) {
@@ -61,9 +61,7 @@ bool sim_read_u(struct sim_vcpu *v, uint64_t gva, void *buf, unsigned len, struc
 		if (!resolve(v, gva, false, &gpa, &page, ev))
 			return false;
 		switch (page.kind) {
-		case ENGINE_PAGE_RAM:
-			memcpy(to, page.host + gpa % SIM_PAGE, n);
-			break;
+		case ENGINE_PAGE_RAM: memcpy(to, page.host + gpa % SIM_PAGE, n); break;
 		case ENGINE_PAGE_DEVICE:
 			for (i = 0; i < n; i++)
 				to[i] = (uint8_t)vm_mmio_read(v->e->vm, v->id, gpa + i, 1);
@@ -76,9 +74,7 @@ bool sim_read_u(struct sim_vcpu *v, uint64_t gva, void *buf, unsigned len, struc
 			memset(to, 0xff, n);
 			sim_touch(v, gpa, sim_current_rip(v));
 			break;
-		case ENGINE_PAGE_HOLE:
-			memset(to, 0xff, n);
-			break;
+		case ENGINE_PAGE_HOLE: memset(to, 0xff, n); break;
 		}
 		gva += n;
 		to += n;
@@ -114,11 +110,8 @@ bool sim_write_u(struct sim_vcpu *v, uint64_t gva, const void *buf, unsigned len
 				vm_mmio_write(v->e->vm, v->id, gpa + i, 1, from[i]);
 			break;
 		case ENGINE_PAGE_ZEROS:
-		case ENGINE_PAGE_ONES:
-			sim_touch(v, gpa, sim_current_rip(v));
-			break;
-		case ENGINE_PAGE_HOLE:
-			break;
+		case ENGINE_PAGE_ONES: sim_touch(v, gpa, sim_current_rip(v)); break;
+		case ENGINE_PAGE_HOLE: break;
 		}
 		gva += n;
 		from += n;

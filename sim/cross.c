@@ -107,10 +107,8 @@ void sim_cross_fetch(struct sim_vcpu *v)
 	judge(v, GUARD_EV_FETCH, GUARD_CAUSE_FETCH, 0, &ev, &d);
 	if (!carry_out(v, &ev, &d))
 		return;
-	if (d.inject_gp)
-		inject_gp(v);
-	else if (view == v->view && d.cpu.rip == ev.cpu.rip)
-		/* Nobody takes this fetch: a device or a hole. A CPU would have to read it. */
+	/* Unchanged: nobody takes this fetch, from a device or a hole, which a CPU would have to read. */
+	if (d.inject_gp || (view == v->view && d.cpu.rip == ev.cpu.rip))
 		inject_gp(v);
 }
 

@@ -46,8 +46,9 @@ static struct engine *create(struct vm *vm, const struct engine_config *cfg, str
 		return NULL;
 	}
 	e->vm = vm;
-	e->budget = cfg->budget > UINT64_MAX / SIM_BYTES_PER_TICK ? UINT64_MAX :
-								    cfg->budget * SIM_BYTES_PER_TICK;
+	e->budget = cfg->budget > UINT64_MAX / SIM_BYTES_PER_TICK
+			    ? UINT64_MAX
+			    : cfg->budget * SIM_BYTES_PER_TICK;
 	e->rng = cfg->seed * 0x9e3779b97f4a7c15ull + 0x2545f4914f6cdd1dull;
 	if (!e->rng)
 		e->rng = 1;
@@ -118,9 +119,9 @@ static const struct {
 	enum sim_segs seg;
 	size_t offset;
 } segments[] = {
-	{SEG_ES, offsetof(struct engine_sys, es)}, {SEG_CS, offsetof(struct engine_sys, cs)},
-	{SEG_SS, offsetof(struct engine_sys, ss)}, {SEG_DS, offsetof(struct engine_sys, ds)},
-	{SEG_FS, offsetof(struct engine_sys, fs)}, {SEG_GS, offsetof(struct engine_sys, gs)},
+	{ SEG_ES, offsetof(struct engine_sys, es) }, { SEG_CS, offsetof(struct engine_sys, cs) },
+	{ SEG_SS, offsetof(struct engine_sys, ss) }, { SEG_DS, offsetof(struct engine_sys, ds) },
+	{ SEG_FS, offsetof(struct engine_sys, fs) }, { SEG_GS, offsetof(struct engine_sys, gs) },
 };
 
 static void to_engine(const struct sim_seg *s, struct engine_segment *out)

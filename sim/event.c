@@ -111,7 +111,8 @@ static bool new_stack(struct sim_vcpu *v, const struct gate *g, bool inner, uint
 
 static bool is_fault_with_rf(uint8_t vector)
 {
-	return vector != EXC_DB && vector != EXC_NMI && vector != EXC_BP && vector != 4 && vector < 32;
+	return vector != EXC_DB && vector != EXC_NMI && vector != EXC_BP && vector != 4 &&
+	       vector < 32;
 }
 
 /* One try. false: *ev is what went wrong, and no register has changed. */
@@ -151,9 +152,10 @@ static bool deliver_once(struct sim_vcpu *v, const struct sim_event *why, struct
 	frame[0] = why->error;
 	frame[1] = *sim_rip(v);
 	frame[2] = cs->selector;
-	frame[3] = why->cause == GUARD_CAUSE_EXCEPTION && !why->soft && is_fault_with_rf(why->vector) ?
-			   rflags | RFLAGS_RF :
-			   rflags;
+	frame[3] = why->cause == GUARD_CAUSE_EXCEPTION && !why->soft &&
+				   is_fault_with_rf(why->vector)
+			   ? rflags | RFLAGS_RF
+			   : rflags;
 	frame[4] = sim_gpr(v)[GUARD_RSP];
 	frame[5] = ss->selector;
 	rsp -= 8 * (6 - first);

@@ -65,8 +65,7 @@ static void on_every_code(uc_engine *uc, uint64_t address, uint32_t size, void *
 		s->stop = STOP_UD;
 		uc_emu_stop(uc);
 		break;
-	default:
-		break;
+	default: break;
 	}
 }
 
@@ -141,8 +140,7 @@ static bool on_data(struct sim_space *s, uc_mem_type type, uint64_t gva, unsigne
 			return stop_data(s, gva, size, write);
 		e->in_hook = false;
 		return true;
-	case MMU_CODE:
-		return code_write(s, gva, size);
+	case MMU_CODE: return code_write(s, gva, size);
 	default:
 		/* Work for outside; faults are found again there. */
 		return stop_data(s, gva, size, write);
@@ -176,10 +174,11 @@ void sim_touch(struct sim_vcpu *v, uint64_t gpa, uint64_t rip)
 
 	if (s) {
 		uint64_t now = v->e->clock + (uint64_t)(s->granted - s->left);
-		bool same = s->touch_rip == rip &&
-			    (s->touch_time == now ||
-			     /* A repeated string instruction is one; each of its turns is a block. */
-			     (now - s->touch_time < 16 && sim_insn_is_rep(s, rip)));
+		bool same =
+			s->touch_rip == rip &&
+			(s->touch_time == now ||
+			 /* A repeated string instruction is one; each of its turns is a block. */
+			 (now - s->touch_time < 16 && sim_insn_is_rep(s, rip)));
 
 		s->touch_rip = rip;
 		s->touch_time = now;
@@ -221,11 +220,8 @@ uint64_t sim_mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *user
 		value = 0;
 		sim_touch(v, gpa, access_rip(s));
 		break;
-	case ENGINE_PAGE_ONES:
-		sim_touch(v, gpa, access_rip(s));
-		break;
-	default:
-		break;
+	case ENGINE_PAGE_ONES: sim_touch(v, gpa, access_rip(s)); break;
+	default: break;
 	}
 	v->e->in_hook = false;
 	return size < 8 ? value & ((1ull << 8 * size) - 1) : value;
@@ -286,11 +282,11 @@ bool sim_hooks_add(struct sim_space *s)
 		int type;
 		void *callback;
 	} hook[] = {
-		{UC_HOOK_BLOCK, (void *)on_block},
-		{UC_HOOK_MEM_INVALID, (void *)on_invalid_memory},
-		{UC_HOOK_INTR, (void *)on_vector},
-		{UC_HOOK_INSN_INVALID, (void *)on_invalid_insn},
-		{UC_HOOK_CODE, (void *)on_every_code},
+		{ UC_HOOK_BLOCK, (void *)on_block },
+		{ UC_HOOK_MEM_INVALID, (void *)on_invalid_memory },
+		{ UC_HOOK_INTR, (void *)on_vector },
+		{ UC_HOOK_INSN_INVALID, (void *)on_invalid_insn },
+		{ UC_HOOK_CODE, (void *)on_every_code },
 	};
 	unsigned i, n = sizeof(hook) / sizeof(hook[0]) - (sim_fast ? 1 : 0);
 	uc_hook handle;

@@ -68,16 +68,14 @@ static enum sim_class class_of(const ZydisDecodedInstruction *i)
 	case ZYDIS_MNEMONIC_XGETBV:
 	case ZYDIS_MNEMONIC_XSETBV:
 	case ZYDIS_MNEMONIC_RSM:
-	case ZYDIS_MNEMONIC_GETSEC:
-		return INSN_SENSITIVE;
+	case ZYDIS_MNEMONIC_GETSEC: return INSN_SENSITIVE;
 	case ZYDIS_MNEMONIC_MOV:
 		/* mov to and from control and debug registers: 0f 20 to 0f 23 */
 		return i->opcode_map == ZYDIS_OPCODE_MAP_0F && i->opcode >= 0x20 &&
-				       i->opcode <= 0x23 ?
-			       INSN_SENSITIVE :
-			       INSN_PLAIN;
-	default:
-		break;
+				       i->opcode <= 0x23
+			       ? INSN_SENSITIVE
+			       : INSN_PLAIN;
+	default: break;
 	}
 	switch (i->meta.category) {
 	case ZYDIS_CATEGORY_CALL:
@@ -87,10 +85,8 @@ static enum sim_class class_of(const ZydisDecodedInstruction *i)
 		if (i->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 			return INSN_SENSITIVE;
 		return INSN_END;
-	case ZYDIS_CATEGORY_COND_BR:
-		return INSN_END;
-	default:
-		return INSN_PLAIN;
+	case ZYDIS_CATEGORY_COND_BR: return INSN_END;
+	default: return INSN_PLAIN;
 	}
 }
 
@@ -171,7 +167,8 @@ bool sim_insn_uses_stack(struct sim_space *s, uint64_t rip)
 		return false;
 	for (k = 0; k < i.operand_count; k++)
 		if (op[k].type == ZYDIS_OPERAND_TYPE_MEMORY &&
-		    op[k].mem.type == ZYDIS_MEMOP_TYPE_MEM && op[k].mem.segment == ZYDIS_REGISTER_SS)
+		    op[k].mem.type == ZYDIS_MEMOP_TYPE_MEM &&
+		    op[k].mem.segment == ZYDIS_REGISTER_SS)
 			return true;
 	return false;
 }

@@ -73,7 +73,7 @@ static bool stop_on_vector(uc_engine *uc, uint32_t vector, void *user)
  */
 static bool find_residue(uc_engine *uc, uc_context *before, uc_context *after)
 {
-	static const uint8_t divide[] = {0x31, 0xc9, 0xf7, 0xf1}; /* xor %ecx,%ecx; div %ecx */
+	static const uint8_t divide[] = { 0x31, 0xc9, 0xf7, 0xf1 }; /* xor %ecx,%ecx; div %ecx */
 	struct sim_layout *l = &sim_layout;
 	const uint8_t *a = (const uint8_t *)before, *b = (const uint8_t *)after;
 	uint8_t *page = aligned_alloc(SIM_PAGE, SIM_PAGE);
@@ -110,7 +110,7 @@ static bool marks(uc_engine *uc, uc_context *ctx)
 	struct sim_layout *l = &sim_layout;
 	const uint8_t *blob = (const uint8_t *)ctx;
 	const uint64_t mark = 0x5a17000000000000ull;
-	uc_x86_mmr mmr = {.selector = 0x40, .limit = 0x77, .flags = 0x8b00};
+	uc_x86_mmr mmr = { .selector = 0x40, .limit = 0x77, .flags = 0x8b00 };
 	uint64_t value;
 	unsigned i, fs, gs;
 

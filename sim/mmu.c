@@ -149,7 +149,7 @@ enum sim_mmu sim_mmu_data(struct sim_space *s, uint64_t gva, bool write, bool in
 	struct vm *vm = v->e->vm;
 	struct sim_region *old, r;
 	struct sim_mmio mmio;
-	struct like l;
+	struct like l = { 0 };
 
 	if (!sim_canonical(gva))
 		return not_canonical(s, ev);
@@ -242,7 +242,7 @@ enum sim_mmu sim_mmu_fetch(struct sim_space *s, uint64_t gva, struct sim_event *
 	struct sim_vcpu *v = s->vcpu;
 	struct vm *vm = v->e->vm;
 	struct sim_region r;
-	struct like l;
+	struct like l = { 0 };
 	uint64_t a;
 
 	if (!sim_canonical(gva)) {
@@ -299,8 +299,8 @@ void sim_mmu_wrote(struct engine *e, uint64_t gpa, uint64_t bytes)
 		for (k = 0; k < s->nregions;) {
 			struct sim_region *r = &s->region[k];
 			uint64_t low = gpa > r->gpa ? gpa : r->gpa;
-			uint64_t high = r->gpa + r->bytes < gpa + bytes ? r->gpa + r->bytes :
-									 gpa + bytes;
+			uint64_t high = r->gpa + r->bytes < gpa + bytes ? r->gpa + r->bytes
+									: gpa + bytes;
 
 			k++;
 			if (!(r->flags & REGION_GUEST) || low >= high)

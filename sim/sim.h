@@ -2,11 +2,13 @@
 /*
  * The Unicorn engine: what its files share.
  *
- *   engine.c  the operations of vmm/engine.h          run.c     scheduler, one slice of a vCPU
- *   layout.c  registers inside a uc_context           space.c   a Unicorn instance and its regions
+ *   engine.c  the operations of vmm/engine.h          run.c     scheduler, slices, crashes
+ *   stops.c   one entry and what its stop asks for    space.c   a Unicorn instance and its regions
+ *   layout.c  registers inside a uc_context
  *   accel.c   exact faults and fast stores            mmu.c     guest tables -> regions, code frames
  *   hooks.c   Unicorn's callbacks                     access.c  the engine's own accesses in view U
- *   insn.c    which instructions are ours             emulate.c ... and what they do
+ *   insn.c    which instructions are ours             emulate.c ... and what they do, with
+ *             ports.c, msr.c, control.c, transfer.c
  *   event.c   delivery through the IDT                cross.c   judge, carry the decision out
  *
  * Unicorn neither translates addresses nor delivers exceptions. So its address space is taken as
@@ -31,8 +33,8 @@
 #define SIM_MAX_SPACES 64u   /* of one VM; each is 3 MB */
 #define SIM_MAX_HOOKS 48u    /* ranges of sensitive instructions in a space */
 #define SIM_BYTES_PER_TICK 4u /* time is counted in bytes of code; this many are an instruction */
-#define SIM_EVENT_BYTES 64u  /* what delivering an event counts for: storms exhaust the budget */
-#define SIM_CODE_WRITES 64u  /* writes to a frame of code until it is taken for data again */
+#define SIM_EVENT_BYTES 64u   /* what delivering an event counts for: storms exhaust the budget */
+#define SIM_CODE_WRITES 64u   /* writes to a frame of code until it is taken for data again */
 
 #define RFLAGS_TF (1ull << 8)
 #define RFLAGS_IF (1ull << 9)
@@ -66,7 +68,7 @@ struct sim_event {
 	bool has_error;
 	bool soft; /* int n, int3: the gate's DPL counts, no EXT bit */
 	uint32_t error;
-	uint64_t cr2; /* of #PF */
+	uint64_t cr2;  /* of #PF */
 	uint64_t insn; /* of a soft one: where the instruction is, should it fault instead */
 	enum guard_cause cause;
 };
@@ -84,7 +86,7 @@ enum sim_stop {
 };
 
 enum {
-	REGION_GUEST = 1,  /* host memory is guest RAM: gpa counts for code and writes */
+	REGION_GUEST = 1, /* host memory is guest RAM: gpa counts for code and writes */
 	REGION_MMIO = 2,
 	REGION_USER = 4,   /* user page, mapped for a supervisor: SMAP */
 	REGION_SCRATCH = 8 /* stands in for a verified page while one write to it is dropped */
@@ -113,12 +115,12 @@ struct sim_space {
 	uint64_t step_rip;
 
 	uc_engine *uc;
-	void *cpu; /* Unicorn's CPU object, once code was translated (accel.c) */
+	void *cpu;	       /* Unicorn's CPU object, once code was translated (accel.c) */
 	struct sim_vcpu *vcpu; /* NULL: in the pool */
 	uint8_t view;
-	bool user;   /* CPL 3 */
-	bool broken; /* crashed inside: never to be entered again */
-	bool fast;   /* made for fast mode */
+	bool user;     /* CPL 3 */
+	bool broken;   /* crashed inside: never to be entered again */
+	bool fast;     /* made for fast mode */
 	uint64_t used; /* for replacing the least recently used one */
 
 	uint64_t stop_rip, stop_gva, stop_value;
@@ -192,7 +194,7 @@ struct engine {
 	uint8_t *code; /* per guest frame: 0 data, else 1 + writes since it was fetched from */
 	uint64_t nframes;
 
-	bool in_hook; /* a callback of Unicorn runs: spaces must not be changed */
+	bool in_hook;  /* a callback of Unicorn runs: spaces must not be changed */
 	bool drop_all; /* asked for meanwhile */
 	bool replan;   /* the slice ends: a timer or another vCPU wants its turn */
 	bool ended;
@@ -209,7 +211,7 @@ struct sim_layout {
 	size_t bytes; /* of a whole uc_context */
 	unsigned regs, rip, hflags, segs, ldt, tr, gdt, idt;
 	unsigned nresidue, residue[16]; /* dwords that a raised exception leaves behind */
-	uint8_t *clean;		   /* a context after reset */
+	uint8_t *clean;			/* a context after reset */
 };
 
 extern struct sim_layout sim_layout;
@@ -378,17 +380,25 @@ void sim_cross_fetch(struct sim_vcpu *v);
 bool sim_depart(struct sim_vcpu *v, enum guard_cause cause, uint8_t vector);
 void sim_kick(struct engine *e, uint32_t vcpus);
 
-/* ---- run.c ---- */
+/* ---- stops.c ---- */
 
 /* Registers go to the context (save) or to a space (enter). */
 void sim_save(struct sim_vcpu *v);
 void sim_enter(struct sim_vcpu *v, struct sim_space *s);
 uint64_t sim_current_rip(struct sim_vcpu *v);
+/* Runs at most about `bytes` of code in s. Fills s->stop and the like; time passes. */
+uc_err sim_go(struct sim_vcpu *v, struct sim_space *s, int64_t bytes);
+/* Does what s->stop asks for. */
+void sim_handle(struct sim_vcpu *v, struct sim_space *s, uc_err err);
+/* Executes one instruction of v in s, alone in its block. */
+void sim_step(struct sim_vcpu *v, struct sim_space *s);
+void sim_unicorn_failed(struct sim_vcpu *v, const char *what);
+
+/* ---- run.c ---- */
+
 void sim_end(struct engine *e, enum vm_exit_reason reason, unsigned vcpu, uint64_t rip,
 	     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void sim_run(struct engine *e);
-/* Executes one instruction of v in s, alone in its block. */
-void sim_step(struct sim_vcpu *v, struct sim_space *s);
 void sim_tick(struct engine *e, uint64_t bytes);
 
 #endif

@@ -76,8 +76,9 @@ static void test_sti_hlt(void **state)
 
 /* An NMI ignores IF; a second one waits for IRET. */
 SNIPPET(nmi_twice, "mov $2,%al\n out %al,$0xf6\n mov 120(%rdi),%rbx\n" EXIT0);
-SNIPPET(nmi_handler, "incq 120(%rdi)\n cmpq $1,120(%rdi)\n jne 1f\n mov $2,%al\n out %al,$0xf6\n nop\n"
-		     "mov 120(%rdi),%rax\n mov %rax,(%rdi)\n 1: iretq");
+SNIPPET(nmi_handler,
+	"incq 120(%rdi)\n cmpq $1,120(%rdi)\n jne 1f\n mov $2,%al\n out %al,$0xf6\n nop\n"
+	"mov 120(%rdi),%rax\n mov %rax,(%rdi)\n 1: iretq");
 
 static void test_nmi(void **state)
 {
@@ -260,16 +261,17 @@ static void test_smep(void **state)
 
 /* ---- registers that no hook sees ---- */
 
-SNIPPET(machine, "mov $0xc0000101,%ecx\n mov $0x1000,%eax\n xor %edx,%edx\n wrmsr\n"
-		 "mov $0xc0000102,%ecx\n mov $0x2000,%eax\n wrmsr\n swapgs\n"
-		 "mov $0xc0000101,%ecx\n rdmsr\n mov %rax,(%rdi)\n"
-		 "xor %eax,%eax\n cpuid\n mov %rbx,8(%rdi)\n mov %rcx,16(%rdi)\n mov %rdx,24(%rdi)\n"
-		 "rdtsc\n shl $32,%rdx\n or %rdx,%rax\n mov %rax,32(%rdi)\n"
-		 "rdtscp\n shl $32,%rdx\n or %rdx,%rax\n mov %rax,40(%rdi)\n"
-		 "mov $0x401,%eax\n mov %rax,%dr7\n mov $0x1234,%eax\n mov %rax,%dr0\n"
-		 "mov %dr0,%rax\n mov %rax,48(%rdi)\n mov %cr0,%rax\n mov %rax,56(%rdi)\n"
-		 "smsw %eax\n mov %rax,64(%rdi)\n"
-		 "monitor\n mwait\n" EXIT0);
+SNIPPET(machine,
+	"mov $0xc0000101,%ecx\n mov $0x1000,%eax\n xor %edx,%edx\n wrmsr\n"
+	"mov $0xc0000102,%ecx\n mov $0x2000,%eax\n wrmsr\n swapgs\n"
+	"mov $0xc0000101,%ecx\n rdmsr\n mov %rax,(%rdi)\n"
+	"xor %eax,%eax\n cpuid\n mov %rbx,8(%rdi)\n mov %rcx,16(%rdi)\n mov %rdx,24(%rdi)\n"
+	"rdtsc\n shl $32,%rdx\n or %rdx,%rax\n mov %rax,32(%rdi)\n"
+	"rdtscp\n shl $32,%rdx\n or %rdx,%rax\n mov %rax,40(%rdi)\n"
+	"mov $0x401,%eax\n mov %rax,%dr7\n mov $0x1234,%eax\n mov %rax,%dr0\n"
+	"mov %dr0,%rax\n mov %rax,48(%rdi)\n mov %cr0,%rax\n mov %rax,56(%rdi)\n"
+	"smsw %eax\n mov %rax,64(%rdi)\n"
+	"monitor\n mwait\n" EXIT0);
 
 static void test_machine_registers(void **state)
 {
@@ -292,9 +294,10 @@ static void test_machine_registers(void **state)
 /* ---- several vCPUs ---- */
 
 /* Each takes numbers from a shared counter and signs for them in an array. */
-SNIPPET(racer, "mov $200,%ecx\n 1: mov $1,%eax\n lock xadd %rax,(%rdi)\n mov %bl,0x1000(%rdi,%rax)\n"
-	       "mov %rax,%rdx\n 2: dec %rdx\n jns 2b\n loop 1b\n lock incq 8(%rdi)\n"
-	       "3: cmpq $3,8(%rdi)\n jne 3b\n mov $0,%eax\n out %eax,$0xf4");
+SNIPPET(racer,
+	"mov $200,%ecx\n 1: mov $1,%eax\n lock xadd %rax,(%rdi)\n mov %bl,0x1000(%rdi,%rax)\n"
+	"mov %rax,%rdx\n 2: dec %rdx\n jns 2b\n loop 1b\n lock incq 8(%rdi)\n"
+	"3: cmpq $3,8(%rdi)\n jne 3b\n mov $0,%eax\n out %eax,$0xf4");
 
 static void race(uint64_t seed, char order[600])
 {
@@ -438,11 +441,11 @@ SNIPPET(use_device, "mov 0x10(%rsi),%eax\n mov %rax,(%rdi)\n movzwl 0x12(%rsi),%
 static void test_device(void **state)
 {
 	struct simvm *s = sv_create(1, 1, 0);
-	struct vm_device d = {.name = "box",
-			      .gpa = GH_DEVICE_GPA,
-			      .size = 0x1000,
-			      .read = device_read,
-			      .write = device_write};
+	struct vm_device d = { .name = "box",
+			       .gpa = GH_DEVICE_GPA,
+			       .size = 0x1000,
+			       .read = device_read,
+			       .write = device_write };
 	struct guard_cpu cpu;
 	struct error err;
 

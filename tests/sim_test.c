@@ -41,8 +41,8 @@ PF(pf_byte, "cmpb $1,(%rsi)");
 PF(pf_call, "call *(%rsi)");
 PF(pf_string, "mov %rdi,%r9; mov $3,%ecx; lea 64(%rdi),%rdi; rep movsb");
 
-static void fault_case(const uint8_t *code, size_t size, uint64_t gva, unsigned error,
-		       unsigned at, uint64_t cr2)
+static void fault_case(const uint8_t *code, size_t size, uint64_t gva, unsigned error, unsigned at,
+		       uint64_t cr2)
 {
 	struct simvm *s = sv_create(1, 1, 0);
 	struct guard_cpu cpu;
@@ -79,7 +79,8 @@ static void test_page_faults(void **state)
 	FAULT(pf_fxsave, SV_DATA + 0x4010, 3);
 	FAULT(pf_byte, SV_DATA + 0x3fff, 0);
 	FAULT(pf_call, SV_DATA + 0x3010, 0);
-	fault_case(pf_push, SNIPPET_SIZE(pf_push), SV_DATA + 0x4010, 3, PF_AT + 3, SV_DATA + 0x4008);
+	fault_case(pf_push, SNIPPET_SIZE(pf_push), SV_DATA + 0x4010, 3, PF_AT + 3,
+		   SV_DATA + 0x4008);
 	fault_case(pf_string, SNIPPET_SIZE(pf_string), SV_DATA + 0x3010, 0, PF_AT + 12,
 		   SV_DATA + 0x3010);
 	/* across the border of a page that is not there */
@@ -325,7 +326,8 @@ static void test_remap(void **state)
 	remap_case(map_new, SNIPPET_SIZE(map_new), false);
 }
 
-SNIPPET(touch_bits, "mov 0x1000(%rdi),%rax\n mov %rax,0x2000(%rdi)\n xor %eax,%eax\n out %eax,$0xf4");
+SNIPPET(touch_bits,
+	"mov 0x1000(%rdi),%rax\n mov %rax,0x2000(%rdi)\n xor %eax,%eax\n out %eax,$0xf4");
 
 static void test_accessed_dirty(void **state)
 {

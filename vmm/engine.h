@@ -38,9 +38,9 @@ struct engine_table {
 };
 
 enum engine_run_state {
-	ENGINE_OFF,	/* not started, or stopped for good */
+	ENGINE_OFF, /* not started, or stopped for good */
 	ENGINE_RUNNABLE,
-	ENGINE_ASLEEP	/* HLT or MWAIT: an event wakes it */
+	ENGINE_ASLEEP /* HLT or MWAIT: an event wakes it */
 };
 
 /* All of a vCPU that struct guard_cpu does not carry. */
@@ -131,11 +131,11 @@ uint64_t vm_foreign_x(struct vm *vm, const struct guard_event *ev);
 
 /* What lies behind a guest-physical page in a view. */
 enum engine_page_kind {
-	ENGINE_PAGE_RAM,	/* host memory with read, and write/exec as the flags say */
-	ENGINE_PAGE_DEVICE,	/* vm_mmio() answers */
-	ENGINE_PAGE_ZEROS,	/* stand-in of private memory: reads zero, writes dropped, TOUCH */
-	ENGINE_PAGE_ONES,	/* stand-in of bound registers: reads all ones, dropped, TOUCH */
-	ENGINE_PAGE_HOLE	/* nothing there: reads all ones, writes dropped, no TOUCH */
+	ENGINE_PAGE_RAM,    /* host memory with read, and write/exec as the flags say */
+	ENGINE_PAGE_DEVICE, /* vm_mmio() answers */
+	ENGINE_PAGE_ZEROS,  /* stand-in of private memory: reads zero, writes dropped, TOUCH */
+	ENGINE_PAGE_ONES,   /* stand-in of bound registers: reads all ones, dropped, TOUCH */
+	ENGINE_PAGE_HOLE    /* nothing there: reads all ones, writes dropped, no TOUCH */
 };
 
 #define ENGINE_PAGE_WRITE 1u   /* else a write is dropped, with TOUCH (verified copies) */
@@ -156,16 +156,16 @@ void vm_page(struct vm *vm, unsigned vcpu, uint8_t view, uint64_t gpa, struct en
 /* A walk of the guest's tables, which are read and written (A/D bits) as in view U. */
 #define ENGINE_WALK_WRITE 1u
 #define ENGINE_WALK_FETCH 2u
-#define ENGINE_WALK_USER 4u    /* CPL 3; otherwise a supervisor access */
-#define ENGINE_WALK_PEEK 8u    /* set no A/D bits */
+#define ENGINE_WALK_USER 4u	 /* CPL 3; otherwise a supervisor access */
+#define ENGINE_WALK_PEEK 8u	 /* set no A/D bits */
 #define ENGINE_WALK_IMPLICIT 16u /* implicit supervisor access: SMAP ignores RFLAGS.AC */
 
 struct engine_walk {
-	uint64_t gpa;	     /* of the byte asked for */
-	uint64_t page_bytes; /* 4 KiB, 2 MiB, 1 GiB */
+	uint64_t gpa;		/* of the byte asked for */
+	uint64_t page_bytes;	/* 4 KiB, 2 MiB, 1 GiB */
 	bool write, user, exec; /* what all levels together allow (NX only with EFER.NXE) */
-	bool dirty;	     /* D bit of the leaf, after this walk */
-	uint32_t error;	     /* #PF error code if it failed */
+	bool dirty;		/* D bit of the leaf, after this walk */
+	uint32_t error;		/* #PF error code if it failed */
 };
 
 /*

@@ -41,9 +41,9 @@ static void map(struct simvm *s, uint64_t gva, size_t bytes, bool exec, uint64_t
 static void put_gate(struct simvm *s, unsigned vector, uint64_t target, unsigned ist, unsigned type,
 		     unsigned dpl)
 {
-	uint32_t g[4] = {(uint32_t)(target & 0xffff) | 8u << 16,
-			 (uint32_t)(target & 0xffff0000) | 0x8000u | dpl << 13 | type << 8 | ist,
-			 (uint32_t)(target >> 32), 0};
+	uint32_t g[4] = { (uint32_t)(target & 0xffff) | 8u << 16,
+			  (uint32_t)(target & 0xffff0000) | 0x8000u | dpl << 13 | type << 8 | ist,
+			  (uint32_t)(target >> 32), 0 };
 
 	memcpy(tables(s, vector * 16), g, sizeof(g));
 }
@@ -98,14 +98,14 @@ static void make_tss(struct simvm *s)
 
 struct simvm *sv_create(unsigned vcpus, uint64_t seed, uint64_t budget)
 {
-	struct vm_config cfg = {.engine = &sim_engine,
-				.ram_size = 8u << 20,
-				.vcpus = vcpus,
-				.seed = seed,
-				.budget = budget,
-				.log_lines = 4096};
+	struct vm_config cfg = { .engine = &sim_engine,
+				 .ram_size = 8u << 20,
+				 .vcpus = vcpus,
+				 .seed = seed,
+				 .budget = budget,
+				 .log_lines = 4096 };
 	struct simvm *s = calloc(1, sizeof(*s));
-	struct error err = {""};
+	struct error err = { "" };
 
 	assert_non_null(s);
 	s->vm = vm_create(&cfg, &err);
@@ -137,7 +137,7 @@ void sv_code(struct simvm *s, uint64_t offset, const uint8_t *code, size_t size)
 void sv_start(struct simvm *s, unsigned v, uint64_t offset, bool interrupts)
 {
 	const struct engine_ops *ops = s->vm->ops;
-	static const uint64_t user[] = {0, 0x00cff3000000ffffull, 0x00affb000000ffffull};
+	static const uint64_t user[] = { 0, 0x00cff3000000ffffull, 0x00affb000000ffffull };
 	struct guard_cpu cpu;
 	struct engine_sys sys;
 
@@ -221,8 +221,8 @@ uint64_t sv_gpa(struct simvm *s, uint64_t gva)
 {
 	uint64_t e = *sv_pte(s, gva);
 
-	return e & PTE_PS ? (e & VM_PAGE_MASK & ~(VM_LARGE - 1)) | (gva & (VM_LARGE - 1)) :
-			    (e & VM_PAGE_MASK) | (gva & 0xfff);
+	return e & PTE_PS ? (e & VM_PAGE_MASK & ~(VM_LARGE - 1)) | (gva & (VM_LARGE - 1))
+			  : (e & VM_PAGE_MASK) | (gva & 0xfff);
 }
 
 void sv_user(struct simvm *s, uint64_t gva)

@@ -22,9 +22,9 @@
 #include "sim/sim.h"
 #include "vmm/internal.h"
 
-#define SV_CODE 0xffffffff90000000ull /* 4 pages, writable and executable */
-#define SV_DATA 0xffffffff91000000ull /* 16 pages */
-#define SV_TRAPS 0xffffffff92000000ull /* stubs */
+#define SV_CODE 0xffffffff90000000ull	/* 4 pages, writable and executable */
+#define SV_DATA 0xffffffff91000000ull	/* 16 pages */
+#define SV_TRAPS 0xffffffff92000000ull	/* stubs */
 #define SV_TABLES 0xffffffff93000000ull /* IDT, TSS, record: see simvm.c */
 #define SV_IST1 (SV_DATA + 0xf000ull)
 #define SV_TRAPPED 77
@@ -34,6 +34,7 @@
 
 #define SNIPPET(name, text)                                                                        \
 	extern const uint8_t name[], name##_end[];                                                 \
+	/* NOLINTNEXTLINE(bugprone-macro-parentheses): strings to be joined */                     \
 	__asm__(".pushsection .rodata\n.global " #name ", " #name "_end\n" #name ":\n" text        \
 		"\n" #name "_end:\n.popsection\n")
 #define SNIPPET_SIZE(name) ((size_t)(name##_end - name))
