@@ -34,10 +34,9 @@
 
 #define SNIPPET(name, text)                                                                        \
 	extern const uint8_t name[], name##_end[];                                                 \
-	/* NOLINTNEXTLINE(bugprone-macro-parentheses): strings to be joined */                     \
 	__asm__(".pushsection .rodata\n.global " #name ", " #name "_end\n" #name ":\n" text        \
 		"\n" #name "_end:\n.popsection\n")
-#define SNIPPET_SIZE(name) ((size_t)(name##_end - name))
+#define SNIPPET_SIZE(name) ((size_t)(name##_end - (name)))
 
 /* What a stub wrote down. */
 struct sv_trap {
