@@ -30,6 +30,7 @@ static void roles_and_copies(void **state)
 		[SEG_RODATA] = GUARD_ROLE_VERIFIED, [SEG_DATA] = GUARD_ROLE_SEGMENT,
 		[SEG_PRIVATE] = GUARD_ROLE_PRIVATE, [SEG_INIT] = GUARD_ROLE_VERIFIED,
 		[SEG_INIT_RODATA] = GUARD_ROLE_VERIFIED, [SEG_INIT_DATA] = GUARD_ROLE_SEGMENT,
+		[SEG_LATE] = GUARD_ROLE_VERIFIED,
 	};
 	struct world *w = w_simple(1, NULL);
 	struct wmodule *m = &w->module[0];
@@ -262,7 +263,7 @@ static void wrong_base(void **state)
 		for (k = 0; i != SEG_PERCPU && k < (s->size + GM_PAGE - 1) / GM_PAGE; k++)
 			fake_map(w->vmm, w->cr3, base[i] + k * GM_PAGE,
 				 m->gpa[s->start / GM_PAGE + k], PTE_P | PTE_W);
-		if (i == SEG_PRIVATE || i == SEG_INIT_RODATA || i == SEG_INIT_DATA) {
+		if (i == SEG_PRIVATE || (i >= SEG_INIT_RODATA && i <= SEG_LATE)) {
 			/* nothing in the text knows where these lie: the loader may say anything */
 			expect_ok(announce_at(w, m, base));
 			expect_ok(w_withdraw(w, 0, m));

@@ -107,9 +107,16 @@ static void add_segments(struct mb *b, const struct std_options *o)
 	free(bytes);
 }
 
-static void add_code(struct mb *b, const struct std_options *o)
+/* E needs twice as much, where the format allows it. */
+static uint32_t headroom_of(const struct std_options *o, enum fn fn)
 {
 	uint32_t headroom = o->headroom ? o->headroom : GM_MIN_HEADROOM;
+
+	return fn == FN_E && 2 * headroom <= GM_MAX_HEADROOM ? 2 * headroom : headroom;
+}
+
+static void add_code(struct mb *b, const struct std_options *o)
+{
 	unsigned fn;
 
 	if (!o->views) {
@@ -120,7 +127,7 @@ static void add_code(struct mb *b, const struct std_options *o)
 	for (fn = 0; fn < FN_COUNT; fn++) {
 		add_unwind(b, fn);
 		if (fn < FN_ENTRIES)
-			mb_entry(b, start_of(b, fn), fn == FN_E ? 2 * headroom : headroom,
+			mb_entry(b, start_of(b, fn), headroom_of(o, fn),
 				 fn == FN_INIT	 ? GM_ENTRY_INIT :
 				 fn == FN_EXIT ? GM_ENTRY_EXIT :
 						   0,
