@@ -182,7 +182,7 @@ static bool get_u32(struct reader *r, uint32_t *v)
 
 static bool get_string(struct reader *r, const char **p, size_t *n)
 {
-	uint8_t len;
+	uint8_t len = 0;
 
 	if (!get_byte(r, SCN_MAX_TEXT - 1, &len))
 		return false;
@@ -196,8 +196,8 @@ static bool get_string(struct reader *r, const char **p, size_t *n)
 
 static bool get_text(struct reader *r, char *buf, bool may_be_empty)
 {
-	const char *p;
-	size_t n;
+	const char *p = "";
+	size_t n = 0;
 
 	if (!get_string(r, &p, &n))
 		return false;
@@ -210,8 +210,8 @@ static bool get_text(struct reader *r, char *buf, bool may_be_empty)
 
 static bool get_name(struct reader *r, uint16_t *word, bool must)
 {
-	const char *p;
-	size_t n;
+	const char *p = "";
+	size_t n = 0;
 
 	if (!get_string(r, &p, &n))
 		return false;
@@ -299,8 +299,8 @@ static bool get_step(struct reader *r, int *thread)
 	}
 	*thread = st->thread;
 	if (st->op == PP_COMMENT) {
-		const char *p;
-		size_t n;
+		const char *p = "";
+		size_t n = 0;
 
 		if (!get_string(r, &p, &n))
 			return false;
@@ -372,8 +372,8 @@ static bool get_all(struct reader *r)
 	if (n && (n < 16 || n > 1024))
 		return wrong(r, "ram is 16 to 1024 (MiB)");
 	{
-		const char *p;
-		size_t len;
+		const char *p = "";
+		size_t len = 0;
 
 		if (!get_string(r, &p, &len))
 			return false;

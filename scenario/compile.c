@@ -317,7 +317,7 @@ static bool special_operands(struct run *run, const struct scn_step *st, struct 
 	int m = run_module(run, w);
 	const struct gm_header *h;
 	char name[SCN_MAX_WORD + 16];
-	uint64_t v;
+	uint64_t v = 0;
 
 	if (m < 0 || strchr(w, ':'))
 		return fail_at(run, st, "no such module in this scenario", w);

@@ -256,7 +256,7 @@ static bool rights(struct parser *p, struct scn_step *st)
 {
 	const char *tok;
 	size_t len;
-	uint64_t n;
+	uint64_t n = 0;
 
 	while (peek(p, &tok, &len) && !same(tok, len, "space")) {
 		int r = lookup(scn_rights, 7, tok, len);
@@ -316,7 +316,7 @@ static bool register_name(struct parser *p, struct scn_step *st)
 
 static bool label(struct parser *p, struct scn_step *st, uint64_t max)
 {
-	uint64_t n;
+	uint64_t n = 0;
 
 	if (!small_number(p, max, &n))
 		return false;
@@ -448,7 +448,7 @@ static bool kinds(struct parser *p, const char *tok, size_t len, uint8_t *mask)
 
 static bool range(struct parser *p, uint32_t *first, uint32_t *last)
 {
-	uint64_t a, b;
+	uint64_t a = 0, b = 0;
 
 	if (!small_number(p, UINT32_MAX, &a) || !small_number(p, UINT32_MAX, &b))
 		return false;
@@ -463,7 +463,7 @@ static bool module_option(struct parser *p, struct scn_module *m, const char *to
 	size_t klen = eq ? (size_t)(eq - tok) : len;
 	const char *v = eq ? eq + 1 : NULL;
 	size_t vlen = eq ? len - klen - 1 : 0;
-	uint64_t n;
+	uint64_t n = 0;
 
 	if (same(tok, len, "device"))
 		m->wanted |= 1u << GM_PRIV_DEVICE;
@@ -540,7 +540,7 @@ static const char *const header_words[H_LINES] = { "scenario", "title",	 "class"
 
 static bool thread(struct parser *p)
 {
-	uint64_t n;
+	uint64_t n = 0;
 
 	if ((p->seen & 3) != 3)
 		return bad(p, "'scenario' and 'title' come before the first thread", NULL, 0);
@@ -558,7 +558,7 @@ static bool header(struct parser *p)
 {
 	const char *tok, *text;
 	size_t len;
-	uint64_t n;
+	uint64_t n = 0;
 	int h;
 
 	if (!next(p, &tok, &len))

@@ -34,7 +34,7 @@ static void run_text(const char *text, struct scenario_result *r)
 {
 	struct scenario_options opt = options(GM_X_VMMCALL);
 	struct error err = { "" };
-	struct scenario *s;
+	struct scenario *s = NULL;
 
 	if (!scenario_parse("t", text, strlen(text), &s, &err) || !scenario_run(s, &opt, r, &err))
 		fail_msg("%s", err.text);
@@ -59,7 +59,7 @@ static const char *story(const struct scenario_result *r)
 
 static void passes(const char *text)
 {
-	struct scenario_result r;
+	struct scenario_result r = { 0 };
 
 	run_text(text, &r);
 	if (!r.passed)
@@ -69,7 +69,7 @@ static void passes(const char *text)
 /* One failure at least, the first on this line and with these words. */
 static void fails(const char *text, uint32_t line, const char *words)
 {
-	struct scenario_result r;
+	struct scenario_result r = { 0 };
 
 	run_text(text, &r);
 	assert_false(r.passed);
@@ -83,9 +83,9 @@ static void fails(const char *text, uint32_t line, const char *words)
 static void refused(const char *text, const char *words)
 {
 	struct scenario_options opt = options(GM_X_VMMCALL);
-	struct scenario_result r;
+	struct scenario_result r = { 0 };
 	struct error err = { "" };
-	struct scenario *s;
+	struct scenario *s = NULL;
 
 	assert_true(scenario_parse("t", text, strlen(text), &s, &err));
 	assert_false(scenario_run(s, &opt, &r, &err));
@@ -106,8 +106,8 @@ static void test_corpus_case(void **state)
 	const struct corpus_case *c = *state;
 	struct scenario_options opt = options(c->x);
 	struct error err = { "" };
-	struct scenario_result r;
-	struct scenario *s;
+	struct scenario_result r = { 0 };
+	struct scenario *s = NULL;
 
 	if (!scenario_load(c->path, &s, &err) || !scenario_run(s, &opt, &r, &err))
 		fail_msg("%s", err.text);
@@ -280,7 +280,7 @@ static void test_interrupt_steps(void **state)
 
 static void test_timer_step(void **state)
 {
-	struct scenario_result r;
+	struct scenario_result r = { 0 };
 
 	(void)state;
 	run_text(HEAD1 "timer 400\ncall counter:enter/counter_spin 100000\nhandler 0x40\ntimer 0\n"
@@ -318,7 +318,7 @@ static void test_administrator_steps(void **state)
 
 static void test_lower_failed_stops_one_vcpu(void **state)
 {
-	struct scenario_result r;
+	struct scenario_result r = { 0 };
 
 	(void)state;
 	run_text(HEAD2 "wait 1\nhonest target:enter/target_check 1 0x7a26e75ec2e70001\n"
@@ -332,7 +332,7 @@ static void test_lower_failed_stops_one_vcpu(void **state)
 
 static void test_class_and_result(void **state)
 {
-	struct scenario_result r;
+	struct scenario_result r = { 0 };
 
 	(void)state;
 	run_text(HEAD1 "call counter:enter-return\nexpect-gp\nexpect ENTER-RETURN no-record\n", &r);
@@ -354,8 +354,8 @@ static void test_budget_ends_a_scenario(void **state)
 	static const char text[] = HEAD2
 		"call target:enter/target_meet puppet:scratch puppet:scratch+8\n";
 	struct error err = { "" };
-	struct scenario_result r;
-	struct scenario *s;
+	struct scenario_result r = { 0 };
+	struct scenario *s = NULL;
 
 	(void)state;
 	opt.budget = 300000;
@@ -388,7 +388,7 @@ static void test_the_manuals_example(void **state)
 		if (!inside || start - line > 20)
 			continue;
 		if (remark)
-			strcpy(remark, "\n");
+			memcpy(remark, "\n", 2);
 		strncat(text, start, 65535 - strlen(text));
 	}
 	fclose(f);
@@ -402,8 +402,8 @@ static void log_of(const char *path, uint64_t seed, struct blob *log)
 {
 	struct scenario_options opt = options(GM_X_VMMCALL);
 	struct error err = { "" };
-	struct scenario_result r;
-	struct scenario *s;
+	struct scenario_result r = { 0 };
+	struct scenario *s = NULL;
 	char name[] = "/tmp/scenario-log-XXXXXX";
 	int fd = mkstemp(name);
 
@@ -427,7 +427,7 @@ static void test_same_seed_same_log(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
-		struct blob a, b;
+		struct blob a = { 0 }, b = { 0 };
 
 		log_of(path[i], 7, &a);
 		log_of(path[i], 7, &b);
@@ -468,7 +468,7 @@ static void test_mutated_programs_run(void **state)
 	opt.budget = 2000000;
 	for (int i = 0; i < n; i++) {
 		struct error err = { "" };
-		struct scenario *s;
+		struct scenario *s = NULL;
 		struct blob b;
 		char path[512];
 
@@ -478,7 +478,7 @@ static void test_mutated_programs_run(void **state)
 		assert_true(scenario_encode(s, &b));
 		scenario_free(s);
 		for (unsigned k = 0; k < 12; k++) {
-			struct scenario_result r;
+			struct scenario_result r = { 0 };
 			uint8_t *m = malloc(b.size);
 
 			assert_non_null(m);

@@ -374,6 +374,7 @@ static void test_mutated_binary(void **state)
 
 static void test_random_bytes(void **state)
 {
+	static const uint8_t magic[8] = { 'G', 'H', 'S', 'C', 'N', '0', '1', '\n' };
 	uint8_t buf[512];
 
 	(void)state;
@@ -384,7 +385,7 @@ static void test_random_bytes(void **state)
 			buf[i] = (uint8_t)random_number();
 		feed(buf, n, false);
 		if (n > 8)
-			memcpy(buf, "GHSCN01\n", 8);
+			memcpy(buf, magic, sizeof(magic));
 		feed(buf, n, true);
 	}
 }

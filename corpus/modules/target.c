@@ -105,6 +105,40 @@ __asm__(".pushsection .text\n"
 EXPORT_SYMBOL(target_strike_leave);
 EXPORT_SYMBOL(target_strike_exit);
 
+/*
+ * Calls what the kernel says, by a branch without a thunk, as old assembly does: at an enter gate
+ * of this module that is an entry of its own, nested in this one.
+ */
+long target_nested(long (*fn)(long), long n);
+__asm__(".pushsection .text\n"
+	".globl target_nested\n"
+	".type target_nested, @function\n"
+	"target_nested:\n"
+	".cfi_startproc\n"
+	"	sub	$8, %rsp\n"
+	".cfi_adjust_cfa_offset 8\n"
+	"	mov	%rdi, %rax\n"
+	"	mov	%rsi, %rdi\n"
+	"	call	*%rax\n"
+	"	add	$8, %rsp\n"
+	".cfi_adjust_cfa_offset -8\n"
+	"	jmp	__x86_return_thunk\n"
+	".cfi_endproc\n"
+	".size target_nested, . - target_nested\n"
+	".popsection\n");
+EXPORT_SYMBOL(target_nested);
+
+/* Sleeps until *flag is written, if it may; where MWAIT does nothing it goes on at once. */
+long target_mwait(volatile long *in, volatile long *flag)
+{
+	*in = 1;
+	__asm__ volatile("monitor" : : "a"(flag), "c"(0), "d"(0) : "memory");
+	if (!*flag)
+		__asm__ volatile("mwait" : : "a"(0), "c"(0) : "memory");
+	return secret ? *flag : -1;
+}
+EXPORT_SYMBOL(target_mwait);
+
 /* Says that it is inside, then stays there until it may go on. */
 long target_meet(volatile long *in, volatile long *go)
 {
