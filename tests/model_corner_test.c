@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Places where two rules meet, and ends of ranges: what the other files' systematic tests cannot
+ * reach with one standard situation.
+ */
+#include "tests/support/check.h"
+#include "tests/support/conditions.h"
+
+/* A page that is marked not present keeps its frame's address in the entry: no mapping at all. */
+static void not_present(void **state)
+{
+	unsigned contiguous;
+
+	(void)state;
+	for (contiguous = 0; contiguous < 2; contiguous++) {
+		struct std_options o = std_default();
+		struct world *w;
+		struct wmodule *m;
+		unsigned i;
+
+		o.contiguous = contiguous;
+		w = w_simple(1, &o);
+		m = &w->module[0];
+		for (i = 0; i < SEG_PERCPU; i++) {
+			const struct gm_segment *s = mb_record(m->manifest, MB_SEGMENTS, i);
+			uint32_t p;
+
+			for (p = 0; p < (s->size + GM_PAGE - 1) / GM_PAGE; p++) {
+				uint64_t *pte = fake_pte(w->vmm, w->cr3, m->base[i] + p * GM_PAGE);
+
+				*pte &= ~PTE_P;
+				w_thread(w, 0, 0);
+				expect(w_enter(w, 0, m, FN_F), GUARD_V_BAD_MAPPING);
+				*pte |= PTE_P;
+			}
+		}
+		w_thread(w, 0, 0);
+		assert_true(w_honest(w, 0, m, FN_INIT));
+		w_thread(w, 0, 0);
+		assert_true(w_honest(w, 0, m, FN_F));
+		/* freed init leaves a hole between two stretches that are still there */
+		fake_unmap(w->vmm, w->cr3, w_seg(m, SEG_INIT, GM_PAGE));
+		assert_true(w_honest(w, 0, m, FN_F));
+		fake_unmap(w->vmm, w->cr3, w_seg(m, SEG_LATE, 0));
+		expect(w_enter(w, 0, m, FN_F), GUARD_V_BAD_MAPPING);
+		w_destroy(w);
+	}
+}
+
+/* Freed init memory that the kernel uses as a stack: no bad-stack for the module's own past. */
+static void freed_init_as_stack(void **state)
+{
+	struct world *w = w_simple(2, NULL);
+	struct std_options o = std_default();
+	struct wmodule *m = &w->module[0], *other;
+	uint64_t gpa, page = w_stack_top(6) - GM_PAGE;
+
+	(void)state;
+	other = w_ready(w, &o);
+	gpa = fake_walk(w->vmm, w->cr3, w_seg(m, SEG_INIT_DATA, 0)).gpa;
+	assert_true(w_honest(w, 0, m, FN_INIT));
+	fake_map(w->vmm, w->cr3, page, gpa, PTE_P | PTE_W);
+	/* still mapped at its place: it is the module's */
+	w_thread(w, 0, 6);
+	expect(w_enter(w, 0, other, FN_F), GUARD_V_BAD_STACK);
+	fake_unmap(w->vmm, w->cr3, w_seg(m, SEG_INIT_DATA, 0));
+	w_thread(w, 0, 6);
+	expect_ok(w_enter(w, 0, other, FN_F));
+	expect_ok(w_x(w, 0, w_gate_x(other, GATE_LEAVE_RETURN)));
+	/* freed, but bad for another reason as well */
+	fake_map(w->vmm, w->cr3, page, gpa, PTE_P);
+	w_thread(w, 1, 6);
+	expect(w_enter(w, 1, other, FN_F), GUARD_V_BAD_STACK);
+	w_destroy(w);
+}
+
+static void freed_init_and_bad(void **state)
+{
+	struct world *w = w_simple(2, NULL);
+	struct std_options o = std_default();
+	struct wmodule *m = &w->module[0], *other = w_ready(w, &o);
+	uint64_t page = w_stack_top(6) - GM_PAGE;
+
+	(void)state;
+	assert_true(w_honest(w, 0, m, FN_INIT));
+	fake_unmap(w->vmm, w->cr3, w_seg(m, SEG_INIT, 0));
+	fake_map(w->vmm, w->cr3, page, fake_walk(w->vmm, w->cr3, w_fn(m, FN_F, 0) & ~0xfffull).gpa,
+		 PTE_P | PTE_W);
+	w_thread(w, 1, 6);
+	w->cpu[1].gpr[GUARD_RSP] -= 8;
+	expect(w_x(w, 1, w_gate_x(other, GATE_ENTER + FN_F)), GUARD_V_BAD_STACK);
+	w_destroy(w);
+}
+
+/* P8 without gates: the entry is judged as the parent's return, and goes on at f. */
+static void views_tail_call_into_entry(void **state)
+{
+	unsigned kind;
+
+	(void)state;
+	for (kind = 0; kind < 6; kind++) {
+		struct std_options o = std_default();
+		struct world *w;
+		struct wmodule *m, *other;
+		enum guard_verdict want = GUARD_V_OK;
+		uint64_t slot;
+
+		o.views = true;
+		w = w_simple(2, &o);
+		m = &w->module[0];
+		other = w_ready(w, &o);
+		w->cpu[0].gpr[GUARD_RSP] = w_stack_top(0) - GM_PAGE + 0x800;
+		expect_ok(w_enter(w, 0, m, FN_B4096));
+		slot = w->cpu[0].gpr[GUARD_RSP];
+		w_frame(w, 0, m, FN_B4096);
+		expect_ok(w_callout(w, 0, m, FN_B4096, GATE_LEAVE));
+		switch (kind) {
+		case 1:
+			w_set_word(w, 0, slot, W_KRET + 1);
+			want = GUARD_V_BAD_RETURN;
+			break;
+		case 2:
+			w->cpu[0].gpr[GUARD_R12]++;
+			want = GUARD_V_BAD_RETURN;
+			break;
+		case 3: /* another module runs on the upper part of that stack */
+			fake_map(w->vmm, w->cr3, w_stack_top(1) - GM_PAGE,
+				 fake_walk(w->vmm, w->cr3, w_stack_top(0) - GM_PAGE).gpa,
+				 PTE_P | PTE_W);
+			w->cpu[1].gpr[GUARD_RSP] = w_stack_top(1) - GM_PAGE + 0x400;
+			expect_ok(w_enter(w, 1, other, FN_G));
+			want = GUARD_V_BAD_STACK;
+			break;
+		case 4:
+			w->vmm->fail_op[FAKE_RAISE] = 1;
+			want = GUARD_V_RAISE_FAILED;
+			break;
+		default:
+			break;
+		}
+		expect(w_fetch(w, 0, w_fn(m, FN_G, 0)), want);
+		expect_line(w, 0, GUARD_ENTER_CALL, want);
+		if (want == GUARD_V_OK) {
+			w_frame(w, 0, m, FN_G);
+			expect_ok(w_callout(w, 0, m, FN_G, GATE_LEAVE));
+			expect_ok(w_back(w, 0, m));
+			w_unframe(w, 0, m, FN_G);
+			w->cpu[0].rip = w_pop(w, 0);
+			assert_int_equal(w->cpu[0].rip, w_fn(m, FN_B4096, FN_RET));
+			expect_ok(w_exit(w, 0, m, FN_B4096));
+			assert_int_equal(w->cpu[0].rip, W_KRET);
+			assert_int_equal(w_info(w, m).suspended, 0);
+		} else {
+			expect_u(w, 0);
+		}
+		w_destroy(w);
+	}
+}
+
+/* A tail jump to an entry that needs less headroom keeps the larger one. */
+static void headroom_is_kept(void **state)
+{
+	static const struct {
+		enum fn first, second;
+	} order[] = { { FN_E, FN_G }, { FN_G, FN_E } };
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		struct world *w = w_simple(2, NULL);
+		struct wmodule *m = &w->module[0];
+		uint64_t page = w_stack_top(1) - GM_PAGE;
+
+		fake_map(w->vmm, w->cr3, page,
+			 fake_walk(w->vmm, w->cr3, w_stack_top(0) - GM_PAGE).gpa, PTE_P | PTE_W);
+		w->cpu[0].gpr[GUARD_RSP] = w_stack_top(0) - 0x100;
+		expect_ok(w_enter(w, 0, m, order[i].first));
+		expect_ok(w_x(w, 0, w_gate_x(m, GATE_ENTER + order[i].second)));
+		w->cpu[1].gpr[GUARD_RSP] = page + GM_PAGE - 0x100 - 2 * GM_MIN_HEADROOM;
+		expect(w_x(w, 1, w_gate_x(m, GATE_ENTER + FN_G)), GUARD_V_BAD_STACK);
+		w->cpu[1].gpr[GUARD_RSP] -= 16;
+		w_set_word(w, 1, w->cpu[1].gpr[GUARD_RSP], W_KRET);
+		expect_ok(w_x(w, 1, w_gate_x(m, GATE_ENTER + FN_G)));
+		w_destroy(w);
+	}
+}
+
+/* A raise that fails, and then the word cannot be put back: the guest must not run on without. */
+static void word_not_restored(void **state)
+{
+	struct world *w = w_simple(2, NULL);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	w->vmm->fail_op[FAKE_RAISE] = 1;
+	w->vmm->fail_op[FAKE_WRITE] = 2;
+	expect(w_enter(w, 0, m, FN_F), GUARD_V_RAISE_FAILED);
+	assert_true(w->d.stop_vcpu);
+	expect_u(w, 0);
+	assert_true(w_honest(w, 1, m, FN_F));
+	w_destroy(w);
+}
+
+/* RSP at the ends of the address space, while inside. */
+static void rsp_at_the_ends(void **state)
+{
+	static const uint64_t rsps[] = { ~7ull, ~0xfull, 0xfffffffffffff000ull, 0, 8,
+					 0xffff7ffffffffff8ull, 0xffff800000000000ull };
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 4 * sizeof(rsps) / sizeof(rsps[0]); i++) {
+		w_thread(w, 0, 0);
+		expect_ok(w_enter(w, 0, m, FN_F));
+		w->cpu[0].gpr[GUARD_RSP] = rsps[i / 4];
+		if (i % 4 == 0) {
+			w_x(w, 0, w_gate_x(m, GATE_LEAVE));
+		} else if (i % 4 == 1) {
+			w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN));
+		} else if (i % 4 == 2) {
+			w_depart(w, 0, GUARD_CAUSE_IRQ, 32);
+		} else { /* at the leave-return gate's ret */
+			w->cpu[0].rip = w_gate_x(m, GATE_LEAVE_RETURN) + 3;
+			w_depart(w, 0, GUARD_CAUSE_IRQ, 32);
+		}
+		assert_int_not_equal(w->d.verdict, GUARD_V_OK);
+		expect_u(w, 0);
+		assert_int_equal(w_info(w, m).suspended, 0);
+	}
+	w_destroy(w);
+}
+
+/* A stack at the very bottom of the kernel half, and RSP below it. */
+static void below_the_kernel_half(void **state)
+{
+	const uint64_t low = 0xffff800000000000ull;
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	unsigned i;
+
+	(void)state;
+	fake_map(w->vmm, w->cr3, low, fake_alloc(w->vmm, 1), PTE_P | PTE_W);
+	for (i = 0; i < 3; i++) {
+		w_thread(w, 0, 0);
+		w->cpu[0].gpr[GUARD_RSP] = low + 0x400;
+		expect_ok(w_enter(w, 0, m, FN_F));
+		w_frame(w, 0, m, FN_F);
+		w->cpu[0].gpr[GUARD_RSP] = low - 0x100;
+		if (i == 0)
+			expect(w_depart(w, 0, GUARD_CAUSE_IRQ, 32), GUARD_V_STACK_CHANGED);
+		else if (i == 1)
+			w_x(w, 0, w_gate_x(m, GATE_LEAVE));
+		else
+			w_fetch(w, 0, W_KERNEL);
+		assert_int_not_equal(w->d.verdict, GUARD_V_OK);
+		expect_u(w, 0);
+	}
+	w_destroy(w);
+}
+
+/* A large alloca over a page that is not mapped: nothing there leads home. */
+static void hole_in_the_extent(void **state)
+{
+	unsigned exact;
+
+	(void)state;
+	for (exact = 0; exact < 2; exact++) {
+		struct std_options o = std_default();
+		struct world *w;
+		struct wmodule *m;
+		uint64_t hole = w_stack_top(0) - 3 * GM_PAGE;
+
+		o.policy.stack = exact ? GUARD_STACK_EXACT : GUARD_STACK_RETURNS;
+		w = w_simple(1, &o);
+		m = &w->module[0];
+		w_thread(w, 0, 0);
+		expect_ok(w_enter(w, 0, m, FN_F));
+		w_frame(w, 0, m, FN_F);
+		w->cpu[0].gpr[GUARD_RSP] = hole - 0x100;
+		w->cpu[0].rip = w_fn(m, FN_F, FN_CALL);
+		fake_unmap(w->vmm, w->cr3, hole);
+		expect(w_depart(w, 0, GUARD_CAUSE_IRQ, 32),
+		       exact ? GUARD_V_STACK_CHANGED : GUARD_V_OK);
+		if (!exact) {
+			assert_int_equal(w_info(w, m).suspended, 1);
+			expect_ok(w_fetch(w, 0, w->cpu[0].rip));
+			/* a page that comes in meanwhile belongs to nobody's extent */
+			fake_map(w->vmm, w->cr3, hole, fake_alloc(w->vmm, 1), PTE_P | PTE_W);
+			expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
+			expect_ok(w_fetch(w, 0, w->cpu[0].rip));
+		}
+		w_destroy(w);
+	}
+}
+
+/* Behind the last byte of a segment, but on its page: nothing is known about that place. */
+static void tail_of_the_text(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w->cpu[0].rip = w_seg(m, SEG_TEXT, STD_TEXT_SIZE + 8);
+	expect(w_depart(w, 0, GUARD_CAUSE_IRQ, 32), GUARD_V_STACK_CHANGED);
+	expect_u(w, 0);
+	/* init's first row does not reach down to the segment before it */
+	w_thread(w, 0, 0);
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w->cpu[0].rip = w_seg(m, SEG_INIT, GM_PAGE + 0x200);
+	expect(w_depart(w, 0, GUARD_CAUSE_IRQ, 32), GUARD_V_STACK_CHANGED);
+	w_destroy(w);
+}
+
+/* A return site that is the first byte of the text has no call before it. */
+static void return_site_at_start(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct wmodule *m;
+	void *manifest;
+	size_t len;
+
+	(void)state;
+	manifest = std_manifest(&o, &len);
+	*(uint32_t *)mb_record(manifest, MB_RETSITES, 0) = 0;
+	m = w_add_manifest(w, &o, manifest, len);
+	expect_ok(w_announce(w, 0, m));
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w_frame(w, 0, m, FN_F);
+	w_push(w, 0, w_fn(m, FN_F, 0));
+	expect(w_x(w, 0, w_gate_x(m, GATE_LEAVE)), GUARD_V_STACK_CHANGED);
+	w_destroy(w);
+}
+
+/* Which exceptions may continue at a fixup. */
+static void fixup_vectors(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	unsigned vector, warn;
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_W));
+	w_frame(w, 0, m, FN_W);
+	for (warn = 0; warn < 2; warn++)
+		for (vector = 0; vector < 256; vector++) {
+			bool ok = warn ? vector == 6 :
+					 vector < 32 && vector != 1 && vector != 2 &&
+						 vector != 3 && vector != 8 && vector != 18;
+
+			w->cpu[0].rip = w_fn(m, FN_W, warn ? W_WARN : W_FAULT);
+			expect_ok(w_depart(w, 0, GUARD_CAUSE_EXCEPTION, (uint8_t)vector));
+			expect(w_fetch(w, 0, w_fn(m, FN_W, warn ? W_WARN + 2 : W_FIXUP)),
+			       ok ? GUARD_V_OK : GUARD_V_NO_RECORD);
+			if (!ok)
+				expect_ok(w_fetch(w, 0, w_fn(m, FN_W, warn ? W_WARN : W_FAULT)));
+		}
+	w_destroy(w);
+}
+
+/* Where a withdrawn module's gates were, another module's text may lie now. */
+static void remembered_and_reused(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct wmodule *a = w_ready(w, &o), *b = w_add(w, &o);
+	uint64_t gates = w_gate(a, 0);
+	unsigned i;
+
+	(void)state;
+	expect_ok(w_withdraw(w, 0, a));
+	expect(w_x(w, 0, gates + 1), GUARD_V_BAD_SITE);
+	b->base[SEG_TEXT] = gates;
+	for (i = 0; i < 4; i++)
+		fake_map(w->vmm, w->cr3, gates + i * GM_PAGE, b->gpa[i], PTE_P | PTE_W);
+	w_load(w, b);
+	expect_ok(w_announce(w, 0, b));
+	w_x(w, 0, gates + 1);
+	assert_true(w->d.foreign);
+	/* unregistered, its gates are no memory at all */
+	expect_ok(w_withdraw(w, 0, b));
+	expect_ok(guard_unregister(w->guard, a->index, &w->d));
+	w_x(w, 0, gates + 1);
+	assert_true(w->d.foreign);
+	w_destroy(w);
+}
+
+/* Without execute control: a hypercall from inside is an exit first; if that fails, no more. */
+static void hypercall_from_inside(void **state)
+{
+	struct world *w = w_simple(2, NULL);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w->cpu[0].gpr[GUARD_RAX] = GUARD_CALL_WITHDRAW;
+	w->cpu[0].gpr[GUARD_RBX] = m->id;
+	w->cpu[0].gpr[GUARD_RSP] -= 8;
+	w_set_word(w, 0, w->cpu[0].gpr[GUARD_RSP], 0);
+	w_x(w, 0, W_HYPERCALL);
+	expect_lines(w, 2);
+	expect_line(w, 0, GUARD_LEAVE_CALL, GUARD_V_WILD_EXIT);
+	expect_line(w, 1, GUARD_WITHDRAW, GUARD_V_OK);
+	expect_ok(w_announce(w, 0, m));
+	w_thread(w, 0, 0);
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w->cpu[0].gpr[GUARD_RAX] = GUARD_CALL_WITHDRAW;
+	w->cpu[0].gpr[GUARD_RBX] = m->id;
+	w->cpu[0].gpr[GUARD_RSP] += 8;
+	w->vmm->fail_op[FAKE_LOWER] = 1;
+	w_x(w, 0, W_HYPERCALL);
+	assert_true(w->d.stop_vcpu);
+	expect_lines(w, 1);
+	assert_true(w_info(w, m).announced);
+	w_destroy(w);
+}
+
+/* TOUCH where a privilege is declared but not bound, or the module is gone. */
+static void touch_of_the_unbound(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct guard_event ev = { .type = GUARD_EV_TOUCH, .vcpu = 0, .cpu = w->cpu[0] };
+	struct wmodule *a, *b;
+
+	(void)state;
+	a = w_ready(w, &o);
+	o.bound = ALL_PRIVILEGES & ~(1u << PRIV_DEVICE);
+	b = w_ready(w, &o);
+	ev.gpa = b->binding.resource[PRIV_DEVICE].base;
+	w_judge(w, &ev);
+	assert_int_equal(w_info(w, b).touches, 0);
+	assert_int_equal(w->d.line[0].module, GUARD_VIEW_U);
+	ev.gpa = a->binding.resource[PRIV_DEVICE].base;
+	w_judge(w, &ev);
+	assert_int_equal(w_info(w, a).touches, 1);
+	expect_ok(guard_unregister(w->guard, a->index, &w->d));
+	w_judge(w, &ev);
+	assert_int_equal(w->d.line[0].module, GUARD_VIEW_U);
+	ev.gpa = b->gpa[0]; /* of the module, but nothing that is hidden */
+	w_judge(w, &ev);
+	w_destroy(w);
+}
+
+/* I14 with a range that the first module names but does not get. */
+static void device_named_but_not_bound(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct wmodule *a;
+
+	(void)state;
+	o.bound = ALL_PRIVILEGES & ~(1u << PRIV_DEVICE);
+	a = w_ready(w, &o);
+	expect_ok(guard_unregister(w->guard, a->index, &w->d));
+	a->binding.resource[PRIV_DEVICE].base = FAKE_MMIO + 0x10000; /* the next one's */
+	expect_ok(w_register(w, a));
+	o.bound = ALL_PRIVILEGES;
+	w_ready(w, &o); /* would abort if refused */
+	assert_true(w->vmm->module[1].device_hidden[PRIV_DEVICE]);
+	w_destroy(w);
+}
+
+/* Announced again with init memory elsewhere: that is another place. */
+static void init_elsewhere(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	const struct gm_segment *s = mb_record(m->manifest, MB_SEGMENTS, SEG_INIT_DATA);
+
+	(void)state;
+	m->base[SEG_INIT_DATA] += 0x40000;
+	fake_map(w->vmm, w->cr3, m->base[SEG_INIT_DATA], m->gpa[s->start / GM_PAGE],
+		 PTE_P | PTE_W);
+	fake_forget(w->vmm);
+	expect_ok(w_announce(w, 0, m));
+	assert_true(w->vmm->calls[FAKE_FRAME_ROLE] > 0);
+	assert_int_equal(w_info(w, m).base[SEG_INIT_DATA], m->base[SEG_INIT_DATA]);
+	w_destroy(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(not_present),
+		cmocka_unit_test(freed_init_as_stack),
+		cmocka_unit_test(freed_init_and_bad),
+		cmocka_unit_test(views_tail_call_into_entry),
+		cmocka_unit_test(headroom_is_kept),
+		cmocka_unit_test(word_not_restored),
+		cmocka_unit_test(rsp_at_the_ends),
+		cmocka_unit_test(below_the_kernel_half),
+		cmocka_unit_test(hole_in_the_extent),
+		cmocka_unit_test(tail_of_the_text),
+		cmocka_unit_test(return_site_at_start),
+		cmocka_unit_test(fixup_vectors),
+		cmocka_unit_test(remembered_and_reused),
+		cmocka_unit_test(hypercall_from_inside),
+		cmocka_unit_test(touch_of_the_unbound),
+		cmocka_unit_test(device_named_but_not_bound),
+		cmocka_unit_test(init_elsewhere),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
