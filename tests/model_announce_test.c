@@ -103,6 +103,8 @@ static void bad_requests(void **state)
 	       GUARD_V_BAD_MAPPING);
 	expect(w_hypercall(w, 0, GUARD_CALL_ANNOUNCE, m->id, 0x1000, n), GUARD_V_BAD_MAPPING);
 	expect(w_hypercall(w, 0, GUARD_CALL_ANNOUNCE, m->id, ~7ull, n), GUARD_V_BAD_MAPPING);
+	expect(w_hypercall(w, 0, GUARD_CALL_ANNOUNCE, m->id, 0xfffffffffffff008ull, n),
+	       GUARD_V_BAD_MAPPING);
 	for (k = 0; k < n; k++)
 		for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 			if (k == SEG_PERCPU || (bad[i] == 0 && k >= SEG_INIT))

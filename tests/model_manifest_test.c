@@ -171,7 +171,19 @@ static void every_length(void **state)
 	copy = calloc(1, m->len + 8);
 	memcpy(copy, m->manifest, m->len);
 	expect(register_as(w, copy, m->len + 8), GUARD_V_BAD_MANIFEST);
+	free(copy);
+	/* the largest that may be, and one more byte; nearly all of it is never touched */
+	for (len = GM_MAX_TOTAL; len <= GM_MAX_TOTAL + 8; len += 8) {
+		copy = calloc(1, len);
+		assert_non_null(copy);
+		memcpy(copy, m->manifest, m->len);
+		((struct gm_header *)copy)->total = (uint32_t)len;
+		assert_int_equal(guard_work_size(copy, len, &m->binding.policy) != 0,
+				 len == GM_MAX_TOTAL);
+		free(copy);
+	}
 	/* an address that is not aligned */
+	copy = calloc(1, m->len + 8);
 	memmove((uint8_t *)copy + 4, m->manifest, m->len);
 	expect(register_as(w, (uint8_t *)copy + 4, m->len), GUARD_V_BAD_MANIFEST);
 	free(copy);
@@ -289,6 +301,7 @@ static const struct rule rules[] = {
 	{ MB_ENTRIES, 0, "entry.gate", GATE_COUNT },
 	{ MB_ENTRIES, 0, "entry.gate", GATE_LEAVE },
 	{ MB_ENTRIES, 0, "entry.gate", GATE_ENTER + 1 },
+	{ MB_ENTRIES, FN_INIT, "entry.flags", 0 }, /* in init text, but not init's */
 	{ MB_IMPORTS, 0, "import.preserve", 1u << GUARD_RSP },
 	{ MB_IMPORTS, 0, "import.preserve", 1u << 16 },
 	{ MB_RELOCS, 0, "reloc.type", 3 },
@@ -299,6 +312,7 @@ static const struct rule rules[] = {
 	{ MB_RELOCS, 1, "reloc.moff", RELOC_RODATA64 },
 	{ MB_RELOCS, 1, "reloc.moff", RELOC_RODATA64 + 7 }, /* into the field before */
 	{ MB_RELOCS, 0, "reloc.moff", SITE_FENTRY + 4 }, /* into a site */
+	{ MB_RELOCS, 0, "reloc.moff", STD_TEXT_SIZE - 4 }, /* eight bytes do not fit */
 	{ MB_SITES, 0, "site.size", 0 },
 	{ MB_SITES, 0, "site.size", GM_MAX_SITE_BYTES + 1 },
 	{ MB_SITES, 0, "site.size", 0x11 }, /* into the next */
