@@ -99,6 +99,8 @@ static void refused(const char *text, const char *words)
 struct corpus_case {
 	char path[512];
 	enum gm_x_kind x;
+	unsigned vcpus;
+	uint64_t seed;
 };
 
 static void test_corpus_case(void **state)
@@ -109,6 +111,8 @@ static void test_corpus_case(void **state)
 	struct scenario_result r = { 0 };
 	struct scenario *s = NULL;
 
+	opt.vcpus = c->vcpus;
+	opt.seed = c->seed;
 	if (!scenario_load(c->path, &s, &err) || !scenario_run(s, &opt, &r, &err))
 		fail_msg("%s", err.text);
 	if (!r.passed)
@@ -522,7 +526,7 @@ int main(void)
 	static struct CMUnitTest tests[MAX_FILES];
 	static struct corpus_case cases[MAX_FILES];
 	static char titles[MAX_FILES][128];
-	static const char *const x[] = { "vmmcall", "vmcall", "out" };
+	static const char *const how[] = { "vmmcall", "vmcall", "out", "4 vCPUs" };
 	const char *build = getenv("BUILD");
 	struct dirent **names;
 	size_t count = sizeof(steps) / sizeof(steps[0]);
@@ -531,13 +535,15 @@ int main(void)
 	snprintf(corpus_build, sizeof(corpus_build), "%s/corpus", build ? build : "build/release");
 	memcpy(tests, steps, sizeof(steps));
 	for (int i = 0; i < n; i++) {
-		for (unsigned k = 0; k < 3 && count < MAX_FILES; k++) {
+		for (unsigned k = 0; k < 4 && count < MAX_FILES; k++) {
 			struct corpus_case *c = &cases[count];
 
 			snprintf(c->path, sizeof(c->path), "corpus/scenarios/%s", names[i]->d_name);
-			c->x = (enum gm_x_kind)k;
+			c->x = (enum gm_x_kind)(k % 3);
+			c->vcpus = k == 3 ? 4 : 0;
+			c->seed = k + 1;
 			snprintf(titles[count], sizeof(titles[count]), "%.100s with %s",
-				 names[i]->d_name, x[k]);
+				 names[i]->d_name, how[k]);
 			tests[count] = (struct CMUnitTest){ .name = titles[count],
 							    .test_func = test_corpus_case,
 							    .initial_state = c };
