@@ -113,7 +113,7 @@ static void every_field(bool views)
 		uint32_t count = f->table == MB_TABLES ? 1 :
 							 mb_table_of(m->manifest, f->table).count;
 
-		for (n = 0; n < count; n += n < 4 || n + 2 > count ? 1 : count > 40 ? 7 : 2) {
+		for (n = 0; n < count; n += n < 2 || n + 2 >= count ? 1 : (count - n) / 2) {
 			for (k = 0; k < HOSTILE + 4; k++) {
 				uint8_t *copy = exact(m->manifest, m->len);
 				void *record = mb_record(copy, f->table, n);

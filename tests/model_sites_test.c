@@ -89,6 +89,7 @@ static void late_data_import(void **state)
 		{ FAKE_DIRECT_MAP + other->gpa[1], false },
 		{ FAKE_DIRECT_MAP + 0x1000, true },
 		{ w_seg(other, SEG_DATA, 0), true },
+		{ w_gate(other, GATE_ENTER), true }, /* the kernel calls it as well */
 		{ w_seg(m, SEG_DATA, 0), false }, /* its own is no import */
 		{ ~0ull, false },
 	};

@@ -220,7 +220,8 @@ static void add_relocs(struct mb *b, const struct std_options *o)
 	mb_reloc(b, mb_moff(b, SEG_RODATA, 0x28), GM_R_64, GM_TARGET_IMPORT, IMP_DATA, 0);
 	/* up to the last byte of its segment, and to init memory that may be gone */
 	mb_reloc(b, mb_moff(b, SEG_RODATA, 0x178), GM_R_64, GM_TARGET_SEGMENT, SEG_INIT, 0x30);
-	mb_reloc(b, mb_moff(b, SEG_INIT, RELOC_INIT64), GM_R_64, GM_TARGET_SEGMENT, SEG_TEXT, 0);
+	mb_reloc(b, mb_moff(b, SEG_INIT, RELOC_INIT64), GM_R_64, GM_TARGET_SEGMENT,
+		 SEG_INIT_RODATA, 0x10);
 	mb_reloc(b, mb_moff(b, SEG_LATE, 0x40), GM_R_64, GM_TARGET_SEGMENT, SEG_TEXT, 0x300);
 	for (i = 0; i < o->relocs; i++)
 		mb_reloc(b, 0x4000 + 16 * i, GM_R_64, GM_TARGET_SEGMENT, SEG_DATA, i);
