@@ -80,12 +80,13 @@ static void bench_translate(void *vmm, unsigned vcpu, uint64_t cr3, uint64_t gva
 		}
 		v->ptes += run;
 		for (leaf += index; run; run--, i++) {
-			uint64_t pte = *leaf++;
+			uint64_t pte = *leaf++, gpa = pte & 0xffffffffff000ull;
 
-			out[i].gpa = pte & 0xffffffffff000ull;
-			out[i].flags = pte & PTE_P ? GUARD_MAP_PRESENT | GUARD_MAP_RAM | (pte & PTE_W)
-						   : 0;
-			out[i].role = v->role[out[i].gpa / GM_PAGE];
+			out[i].gpa = gpa;
+			out[i].flags = GUARD_MAP_PRESENT | GUARD_MAP_RAM | (uint32_t)(pte & PTE_W);
+			out[i].role = v->role[gpa / GM_PAGE];
+			if (!(pte & PTE_P))
+				out[i].flags = 0;
 		}
 	}
 }
