@@ -8,8 +8,7 @@
 static enum guard_verdict grant(struct world *w, unsigned v, struct wmodule *m, uint64_t set,
 				bool give)
 {
-	enum guard_verdict result =
-		guard_grant(w->guard, v, m->index, set, give, &w->d);
+	enum guard_verdict result = guard_grant(w->guard, v, m->index, set, give, &w->d);
 
 	if (v < w->vcpus && w->d.stop & (1u << v))
 		w->stopped[v] = true;
@@ -309,7 +308,8 @@ static void unregister(void **state)
 	assert_int_equal(d.nlines, 1);
 	assert_int_equal(d.line[0].event, GUARD_UNREGISTER);
 	assert_int_equal(d.line[0].cause, GUARD_CAUSE_ADMIN);
-	assert_true(fake_find_last(w->vmm, FAKE_LOWER, -1) < fake_find(w->vmm, FAKE_FRAME_ROLE, -1));
+	assert_true(fake_find_last(w->vmm, FAKE_LOWER, -1) <
+		    fake_find(w->vmm, FAKE_FRAME_ROLE, -1));
 	for (v = 0; v < 4; v++)
 		expect_u(w, v);
 	assert_int_equal(fake_frames_of(w->vmm, 0), 0);
@@ -376,8 +376,7 @@ static void grant_to_unknown(void **state)
 
 	(void)state;
 	expect(guard_grant(w->guard, 0, 1, 1, true, &w->d), GUARD_V_UNKNOWN_MODULE);
-	expect(guard_grant(w->guard, 0, GUARD_MAX_MODULES, 1, true, &w->d),
-	       GUARD_V_UNKNOWN_MODULE);
+	expect(guard_grant(w->guard, 0, GUARD_MAX_MODULES, 1, true, &w->d), GUARD_V_UNKNOWN_MODULE);
 	expect(guard_grant(w->guard, 1, 0, 1, true, &w->d), GUARD_V_UNKNOWN_MODULE);
 	w_destroy(w);
 }
@@ -628,7 +627,7 @@ static void names(void **state)
 	assert_string_equal(guard_verdict_string(GUARD_NVERDICTS), "?");
 	assert_string_equal(guard_event_string(GUARD_NEVENTS), "?");
 	assert_string_equal(guard_cause_string(GUARD_NCAUSES), "?");
-	assert_string_equal(guard_cause_string((enum guard_cause)-1), "?");
+	assert_string_equal(guard_cause_string((enum guard_cause) - 1), "?");
 }
 
 int main(void)

@@ -26,9 +26,9 @@ static void expect_nothing_taken(struct world *w, struct wmodule *m)
 static void roles_and_copies(void **state)
 {
 	static const uint8_t roles[SEG_COUNT] = {
-		[SEG_TEXT] = GUARD_ROLE_VERIFIED, [SEG_GATES] = GUARD_ROLE_GATES,
-		[SEG_RODATA] = GUARD_ROLE_VERIFIED, [SEG_DATA] = GUARD_ROLE_SEGMENT,
-		[SEG_PRIVATE] = GUARD_ROLE_PRIVATE, [SEG_INIT] = GUARD_ROLE_VERIFIED,
+		[SEG_TEXT] = GUARD_ROLE_VERIFIED,	 [SEG_GATES] = GUARD_ROLE_GATES,
+		[SEG_RODATA] = GUARD_ROLE_VERIFIED,	 [SEG_DATA] = GUARD_ROLE_SEGMENT,
+		[SEG_PRIVATE] = GUARD_ROLE_PRIVATE,	 [SEG_INIT] = GUARD_ROLE_VERIFIED,
 		[SEG_INIT_RODATA] = GUARD_ROLE_VERIFIED, [SEG_INIT_DATA] = GUARD_ROLE_SEGMENT,
 		[SEG_LATE] = GUARD_ROLE_VERIFIED,
 	};
@@ -74,9 +74,15 @@ static void roles_and_copies(void **state)
 /* I1: wrong ids, counts, tables and addresses. */
 static void bad_requests(void **state)
 {
-	static const uint64_t bad[] = { 0, 1, 0x400000, 0x0000800000000000ull,
-					0xffff7ffffffff000ull, 0xffffffffc0000008ull,
-					0xfffffffffffff000ull, 0xffffffffffffe000ull, ~0ull };
+	static const uint64_t bad[] = { 0,
+					1,
+					0x400000,
+					0x0000800000000000ull,
+					0xffff7ffffffff000ull,
+					0xffffffffc0000008ull,
+					0xfffffffffffff000ull,
+					0xffffffffffffe000ull,
+					~0ull };
 	struct std_options o = std_default();
 	struct world *w = w_create(1);
 	struct wmodule *m = w_add(w, &o);
@@ -417,8 +423,8 @@ static void changes_meanwhile(void **state)
 					else if (kind == 2)
 						fake_poke(w->vmm, m->gpa[0] + 3, "\xee", 1);
 				}
-				result = w_hypercall(w, 0, GUARD_CALL_ANNOUNCE, m->id,
-						     m->bases_gva, n);
+				result = w_hypercall(w, 0, GUARD_CALL_ANNOUNCE, m->id, m->bases_gva,
+						     n);
 			} while (result == GUARD_V_AGAIN);
 			if (result == GUARD_V_OK) {
 				/* verified copies hold the registered bytes, whatever lies there */
@@ -477,7 +483,9 @@ static void withdraw_in_order(void **state)
 	w_frame(w, 0, m, FN_F);
 	expect_ok(w_callout(w, 0, m, FN_F, GATE_LEAVE));
 	private = w->vmm->module[0].private[((struct gm_segment *)mb_record(
-		m->manifest, MB_SEGMENTS, SEG_PRIVATE))->start / GM_PAGE];
+						     m->manifest, MB_SEGMENTS, SEG_PRIVATE))
+						    ->start /
+					    GM_PAGE];
 	memset(private, 0x5e, 64); /* a secret */
 	fake_forget(w->vmm);
 	expect_ok(w_withdraw(w, 1, m));
@@ -547,8 +555,7 @@ static void reload_elsewhere(void **state)
 /* Numbered calls: CPL 0 and 64-bit only; every other number is the VMM's, and untouched. */
 static void other_hypercalls(void **state)
 {
-	static const uint64_t numbers[] = { 0, 1, 0x5fff, 0x6003, 0x100006000ull, ~0ull,
-					    0x4b564d };
+	static const uint64_t numbers[] = { 0, 1, 0x5fff, 0x6003, 0x100006000ull, ~0ull, 0x4b564d };
 	struct world *w = w_simple(1, NULL);
 	struct wmodule *m = &w->module[0];
 	struct guard_cpu before;

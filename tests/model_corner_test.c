@@ -135,8 +135,7 @@ static void views_tail_call_into_entry(void **state)
 			w->vmm->fail_op[FAKE_RAISE] = 1;
 			want = GUARD_V_RAISE_FAILED;
 			break;
-		default:
-			break;
+		default: break;
 		}
 		expect(w_fetch(w, 0, w_fn(m, FN_G, 0)), want);
 		expect_line(w, 0, GUARD_ENTER_CALL, want);
@@ -204,8 +203,13 @@ static void word_not_restored(void **state)
 /* RSP at the ends of the address space, while inside. */
 static void rsp_at_the_ends(void **state)
 {
-	static const uint64_t rsps[] = { ~7ull, ~0xfull, 0xfffffffffffff000ull, 0, 8,
-					 0xffff7ffffffffff8ull, 0xffff800000000000ull };
+	static const uint64_t rsps[] = { ~7ull,
+					 ~0xfull,
+					 0xfffffffffffff000ull,
+					 0,
+					 8,
+					 0xffff7ffffffffff8ull,
+					 0xffff800000000000ull };
 	struct world *w = w_simple(1, NULL);
 	struct wmodule *m = &w->module[0];
 	size_t i;
@@ -347,9 +351,9 @@ static void fixup_vectors(void **state)
 	w_frame(w, 0, m, FN_W);
 	for (warn = 0; warn < 2; warn++)
 		for (vector = 0; vector < 256; vector++) {
-			bool ok = warn ? vector == 6 :
-					 vector < 32 && vector != 1 && vector != 2 &&
-						 vector != 3 && vector != 8 && vector != 18;
+			bool ok = warn ? vector == 6
+				       : vector < 32 && vector != 1 && vector != 2 && vector != 3 &&
+						  vector != 8 && vector != 18;
 
 			w->cpu[0].rip = w_fn(m, FN_W, warn ? W_WARN : W_FAULT);
 			expect_ok(w_depart(w, 0, GUARD_CAUSE_EXCEPTION, (uint8_t)vector));
@@ -473,8 +477,7 @@ static void init_elsewhere(void **state)
 
 	(void)state;
 	m->base[SEG_INIT_DATA] += 0x40000;
-	fake_map(w->vmm, w->cr3, m->base[SEG_INIT_DATA], m->gpa[s->start / GM_PAGE],
-		 PTE_P | PTE_W);
+	fake_map(w->vmm, w->cr3, m->base[SEG_INIT_DATA], m->gpa[s->start / GM_PAGE], PTE_P | PTE_W);
 	fake_forget(w->vmm);
 	expect_ok(w_announce(w, 0, m));
 	assert_true(w->vmm->calls[FAKE_FRAME_ROLE] > 0);

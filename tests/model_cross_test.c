@@ -222,9 +222,14 @@ static void inside_with_bad_word(void **state)
 {
 	struct world *w = w_simple(1, NULL);
 	struct wmodule *m = &w->module[0];
-	const uint64_t words[] = { W_KRET, 0, w_fn(m, FN_F, 0), w_fn(m, FN_F, FN_RET) - 1,
-				   w_fn(m, FN_F, FN_RET) + 1, w_gate(m, GATE_ENTER_RETURN),
-				   w_gate(m, GATE_LEAVE_RETURN), w_seg(m, SEG_DATA, 0) };
+	const uint64_t words[] = { W_KRET,
+				   0,
+				   w_fn(m, FN_F, 0),
+				   w_fn(m, FN_F, FN_RET) - 1,
+				   w_fn(m, FN_F, FN_RET) + 1,
+				   w_gate(m, GATE_ENTER_RETURN),
+				   w_gate(m, GATE_LEAVE_RETURN),
+				   w_seg(m, SEG_DATA, 0) };
 	size_t i;
 
 	(void)state;
@@ -285,8 +290,7 @@ static void child_tail_call(void **state)
 		expect_ok(w_enter(w, 0, m, FN_F));
 		w_frame(w, 0, m, FN_F);
 		for (d = 0; d < depths[i]; d++) {
-			expect_ok(w_enter_from(w, 0, m, FN_G,
-					       w_fn(m, d ? FN_G : FN_F, FN_RET)));
+			expect_ok(w_enter_from(w, 0, m, FN_G, w_fn(m, d ? FN_G : FN_F, FN_RET)));
 			slot = w->cpu[0].gpr[GUARD_RSP];
 			if (d + 1 < depths[i])
 				w_frame(w, 0, m, FN_G);
@@ -481,8 +485,7 @@ static void slot_remapped(void **state)
 			entry[7] = fake_walk(w->vmm, w->cr3, page).gpa | rw | PTE_U;
 			fake_map(w->vmm, w->cr3, page, entry[kind] & PTE_ADDR, entry[kind] & 0xfff);
 			fake_forget(w->vmm);
-			expect(w_x(w, 0,
-				   w_gate_x(m, crossing ? GATE_LEAVE : GATE_LEAVE_RETURN)),
+			expect(w_x(w, 0, w_gate_x(m, crossing ? GATE_LEAVE : GATE_LEAVE_RETURN)),
 			       GUARD_V_BAD_STACK);
 			assert_true(w->d.inject_gp);
 			expect_u(w, 0);
@@ -500,9 +503,14 @@ static void leave_call_bad_word(void **state)
 {
 	struct world *w = w_simple(1, NULL);
 	struct wmodule *m = &w->module[0];
-	const uint64_t words[] = { 0, W_KRET, w_fn(m, FN_F, FN_RET) + 1, w_fn(m, FN_F, FN_CALL),
-				   w_gate(m, GATE_LEAVE_RETURN), w_gate(m, GATE_ENTER_RETURN),
-				   w_seg(m, SEG_RODATA, 0), w_seg(m, SEG_DATA, 0x25) };
+	const uint64_t words[] = { 0,
+				   W_KRET,
+				   w_fn(m, FN_F, FN_RET) + 1,
+				   w_fn(m, FN_F, FN_CALL),
+				   w_gate(m, GATE_LEAVE_RETURN),
+				   w_gate(m, GATE_ENTER_RETURN),
+				   w_seg(m, SEG_RODATA, 0),
+				   w_seg(m, SEG_DATA, 0x25) };
 	size_t i;
 
 	(void)state;
@@ -543,12 +551,8 @@ static void lower_fails(void **state)
 			w_frame(w, 0, m, FN_F);
 		w->vmm->fail_op[FAKE_LOWER] = 1;
 		switch (kind) {
-		case 0:
-			expect(w_callout(w, 0, m, FN_F, GATE_LEAVE), GUARD_V_LOWER_FAILED);
-			break;
-		case 1:
-			expect(w_depart(w, 0, GUARD_CAUSE_IRQ, 32), GUARD_V_LOWER_FAILED);
-			break;
+		case 0: expect(w_callout(w, 0, m, FN_F, GATE_LEAVE), GUARD_V_LOWER_FAILED); break;
+		case 1: expect(w_depart(w, 0, GUARD_CAUSE_IRQ, 32), GUARD_V_LOWER_FAILED); break;
 		case 2:
 			expect(w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN)), GUARD_V_LOWER_FAILED);
 			break;

@@ -583,21 +583,11 @@ static void departures_refused(void **state)
 		expect_ok(w_enter(w, 0, m, FN_F));
 		w_frame(w, 0, m, FN_F);
 		switch (i) {
-		case 0:
-			w->cpu[0].rip = w_fn(m, FN_N, FN_BODY);
-			break;
-		case 1:
-			w->cpu[0].gpr[GUARD_RBP] = 0x1000;
-			break;
-		case 2:
-			w->cpu[0].gpr[GUARD_RSP] += 4;
-			break;
-		case 3:
-			w->cpu[0].gpr[GUARD_RSP] += 4096;
-			break;
-		default:
-			w->cpu[0].gpr[GUARD_RSP] -= 9 * GM_PAGE;
-			want = GUARD_V_STACK_TOO_DEEP;
+		case 0: w->cpu[0].rip = w_fn(m, FN_N, FN_BODY); break;
+		case 1: w->cpu[0].gpr[GUARD_RBP] = 0x1000; break;
+		case 2: w->cpu[0].gpr[GUARD_RSP] += 4; break;
+		case 3: w->cpu[0].gpr[GUARD_RSP] += 4096; break;
+		default: w->cpu[0].gpr[GUARD_RSP] -= 9 * GM_PAGE; want = GUARD_V_STACK_TOO_DEEP;
 		}
 		expect(w_depart(w, 0, GUARD_CAUSE_EXCEPTION, 14), want);
 		expect_line(w, 0, GUARD_DEPART, want);

@@ -45,34 +45,20 @@ struct stage {
 static uint64_t ret_word(const struct stage *s, enum ret ret)
 {
 	switch (ret) {
-	case RET_OTHER_MODULE:
-		return w_fn(s->other, FN_G, FN_RET);
-	case RET_BEFORE_TEXT:
-		return w_fn(s->m, 0, 0) - 1;
-	case RET_ZERO:
-		return 0;
-	case RET_USER:
-		return 0x400000;
-	case RET_NOT_CANONICAL_LOW:
-		return 0x0000800000000000ull;
-	case RET_NOT_CANONICAL_HIGH:
-		return 0xffff7fffffffffffull;
-	case RET_TEXT:
-		return w_fn(s->m, FN_F, 0);
-	case RET_TEXT_END:
-		return w_seg(s->m, SEG_TEXT, STD_TEXT_SIZE - 1);
-	case RET_RETSITE:
-		return w_fn(s->m, FN_G, FN_RET);
-	case RET_LEAVE_RETURN:
-		return w_gate(s->m, GATE_LEAVE_RETURN);
-	case RET_ENTER_RETURN:
-		return w_gate(s->m, GATE_ENTER_RETURN);
-	case RET_DATA:
-		return w_seg(s->m, SEG_DATA, 0);
-	case RET_PRIVATE:
-		return w_seg(s->m, SEG_PRIVATE, 8);
-	default:
-		return W_KRET;
+	case RET_OTHER_MODULE: return w_fn(s->other, FN_G, FN_RET);
+	case RET_BEFORE_TEXT: return w_fn(s->m, 0, 0) - 1;
+	case RET_ZERO: return 0;
+	case RET_USER: return 0x400000;
+	case RET_NOT_CANONICAL_LOW: return 0x0000800000000000ull;
+	case RET_NOT_CANONICAL_HIGH: return 0xffff7fffffffffffull;
+	case RET_TEXT: return w_fn(s->m, FN_F, 0);
+	case RET_TEXT_END: return w_seg(s->m, SEG_TEXT, STD_TEXT_SIZE - 1);
+	case RET_RETSITE: return w_fn(s->m, FN_G, FN_RET);
+	case RET_LEAVE_RETURN: return w_gate(s->m, GATE_LEAVE_RETURN);
+	case RET_ENTER_RETURN: return w_gate(s->m, GATE_ENTER_RETURN);
+	case RET_DATA: return w_seg(s->m, SEG_DATA, 0);
+	case RET_PRIVATE: return w_seg(s->m, SEG_PRIVATE, 8);
+	default: return W_KRET;
 	}
 }
 
@@ -357,11 +343,23 @@ static void every_site(void **state)
 static void slots_at_the_edge(void **state)
 {
 	static const uint64_t slots[] = {
-		0, 8, 0x1f8, 0x3ff8, 0x00007ffffffffff8ull, 0x0000800000000000ull,
-		0xffff7ffffffffff8ull, 0xffff800000000000ull, 0xffff800000000008ull,
-		0xffff8000000001f8ull, 0xffff800000000200ull, 0xffff800000003ff8ull,
-		0xffff800000004000ull, 0xfffffffffffff000ull, 0xffffffffffffeff8ull,
-		0xfffffffffffffff8ull, 0xfffffffffffffff0ull,
+		0,
+		8,
+		0x1f8,
+		0x3ff8,
+		0x00007ffffffffff8ull,
+		0x0000800000000000ull,
+		0xffff7ffffffffff8ull,
+		0xffff800000000000ull,
+		0xffff800000000008ull,
+		0xffff8000000001f8ull,
+		0xffff800000000200ull,
+		0xffff800000003ff8ull,
+		0xffff800000004000ull,
+		0xfffffffffffff000ull,
+		0xffffffffffffeff8ull,
+		0xfffffffffffffff8ull,
+		0xfffffffffffffff0ull,
 	};
 	struct world *w = w_simple(1, NULL);
 	struct wmodule *m = &w->module[0];
@@ -418,14 +416,10 @@ static void headroom(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(mode_and_flags),
-		cmocka_unit_test(mapping_stack_and_return),
-		cmocka_unit_test(all_groups),
-		cmocka_unit_test(weak_machine),
-		cmocka_unit_test(every_site),
-		cmocka_unit_test(slots_at_the_edge),
-		cmocka_unit_test(lowest_stack),
-		cmocka_unit_test(headroom),
+		cmocka_unit_test(mode_and_flags), cmocka_unit_test(mapping_stack_and_return),
+		cmocka_unit_test(all_groups),	  cmocka_unit_test(weak_machine),
+		cmocka_unit_test(every_site),	  cmocka_unit_test(slots_at_the_edge),
+		cmocka_unit_test(lowest_stack),	  cmocka_unit_test(headroom),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -221,12 +221,18 @@ static enum guard_verdict init_fetched(struct play *p)
 	return w_fetch(p->w, 0, w_fn(p->m, FN_INIT, 4));
 }
 
-#define POLICY(...) { .headroom = GM_MIN_HEADROOM, .policy = { .chains = 8, __VA_ARGS__ } }
+#define POLICY(...)                                                                                \
+	{                                                                                          \
+		.headroom = GM_MIN_HEADROOM, .policy = {.chains = 8, __VA_ARGS__ }                 \
+	}
 #define PLAIN POLICY(.stack = GUARD_STACK_RETURNS)
 #define EXACT POLICY(.stack = GUARD_STACK_EXACT, .registers = GUARD_REGS_SCRUB)
 #define LOCKED POLICY(.mapping = GUARD_MAPPING_LOCKED)
 #define QUARANTINE POLICY(.refusal = GUARD_REFUSE_QUARANTINE)
-#define VIEWS { .views = true, .headroom = GM_MIN_HEADROOM, .policy = { .chains = 8 } }
+#define VIEWS                                                                                      \
+	{                                                                                          \
+		.views = true, .headroom = GM_MIN_HEADROOM, .policy = {.chains = 8 }               \
+	}
 
 static const struct event events[] = {
 	{ "enter", PLAIN, nothing, enter, false },
@@ -305,8 +311,8 @@ static void check_recovers(struct play *p, const struct event *e, uint64_t n)
 			 (unsigned long long)n, guard_verdict_string(w->d.verdict));
 }
 
-static void check_refusal(struct play *p, const struct event *e, uint64_t n,
-			  enum guard_verdict v, uint64_t before)
+static void check_refusal(struct play *p, const struct event *e, uint64_t n, enum guard_verdict v,
+			  uint64_t before)
 {
 	struct world *w = p->w;
 	bool entered = v == GUARD_V_OK;
@@ -319,8 +325,8 @@ static void check_refusal(struct play *p, const struct event *e, uint64_t n,
 		assert_true(w->stopped[0]);
 	if (op == FAKE_RAISE && e->strike != resume_and_leave)
 		assert_int_equal(v, GUARD_V_RAISE_FAILED);
-	if (v == GUARD_V_RAISE_FAILED && op == FAKE_RAISE && !e->stays &&
-	    e->before != init_freed && e->before != patched) {
+	if (v == GUARD_V_RAISE_FAILED && op == FAKE_RAISE && !e->stays && e->before != init_freed &&
+	    e->before != patched) {
 		w->vmm->written_bytes = 0;
 		if (w_snapshot(w) != before)
 			fail_msg("%s: raise-failed changed something", e->name);

@@ -95,10 +95,47 @@ static void try(struct world *w, const void *manifest, size_t len, unsigned *acc
 }
 
 static const uint64_t hostile[] = {
-	0, 1, 2, 3, 4, 5, 7, 8, 13, 14, 16, 0x7f, 0x80, 0xff, 0x100, 0x1ff, 0x200, 0xfff, 0x1000,
-	0x1001, 0x2000, 0x2001, 0x7fff, 0x8000, 0xffff, 0x10000, 0x10001, 0x1fffff, 0x2000000,
-	0x2001000, 0x7ffffff8, 0x7fffffff, 0x80000000, 0xaaaaaaaa, 0xfffff000, 0xfffffff8,
-	0xfffffffe, 0xffffffff, 0x100000000ull, 0x8000000000000000ull, 0xffffffffffffffffull,
+	0,
+	1,
+	2,
+	3,
+	4,
+	5,
+	7,
+	8,
+	13,
+	14,
+	16,
+	0x7f,
+	0x80,
+	0xff,
+	0x100,
+	0x1ff,
+	0x200,
+	0xfff,
+	0x1000,
+	0x1001,
+	0x2000,
+	0x2001,
+	0x7fff,
+	0x8000,
+	0xffff,
+	0x10000,
+	0x10001,
+	0x1fffff,
+	0x2000000,
+	0x2001000,
+	0x7ffffff8,
+	0x7fffffff,
+	0x80000000,
+	0xaaaaaaaa,
+	0xfffff000,
+	0xfffffff8,
+	0xfffffffe,
+	0xffffffff,
+	0x100000000ull,
+	0x8000000000000000ull,
+	0xffffffffffffffffull,
 };
 #define HOSTILE (sizeof(hostile) / sizeof(hostile[0]))
 
@@ -110,8 +147,8 @@ static void every_field(bool views)
 
 	for (i = 0; i < mb_nfields; i++) {
 		const struct mb_field *f = &mb_fields[i];
-		uint32_t count = f->table == MB_TABLES ? 1 :
-							 mb_table_of(m->manifest, f->table).count;
+		uint32_t count = f->table == MB_TABLES ? 1
+						       : mb_table_of(m->manifest, f->table).count;
 
 		for (n = 0; n < count; n += n < 2 || n + 2 >= count ? 1 : (count - n) / 2) {
 			for (k = 0; k < HOSTILE + 4; k++) {
@@ -270,7 +307,7 @@ static const struct rule rules[] = {
 	{ MB_SEGMENTS, 2, "segment.start", 8 },
 	{ MB_SEGMENTS, 3, "segment.size", 0 },
 	{ MB_SEGMENTS, 3, "segment.size", GM_PAGE + 1 }, /* the next would overlap */
-	{ MB_SEGMENTS, SEG_PERCPU, "segment.size", GM_MAX_PAGES * GM_PAGE },
+	{ MB_SEGMENTS, SEG_PERCPU, "segment.size", GM_MAX_PAGES *GM_PAGE },
 	{ MB_SEGMENTS, SEG_PERCPU, "segment.size", 0xffffffff },
 	{ MB_SEGMENTS, 0, "segment.image", GM_NONE },
 	{ MB_SEGMENTS, 1, "segment.image", GM_NONE },
@@ -293,7 +330,7 @@ static const struct rule rules[] = {
 	{ MB_GATES, 3, "gate.index", 1 },
 	{ MB_GATES, GATE_LEAVE, "gate.index", IMP_COUNT },
 	{ MB_ENTRIES, 0, "entry.moff", 0x3000000 },
-	{ MB_ENTRIES, 1, "entry.moff", 0 }, /* not ascending */
+	{ MB_ENTRIES, 1, "entry.moff", 0 },		      /* not ascending */
 	{ MB_ENTRIES, FN_ENTRIES - 1, "entry.moff", 0x4000 }, /* in the gates */
 	{ MB_ENTRIES, 0, "entry.headroom", GM_MIN_HEADROOM - 1 },
 	{ MB_ENTRIES, 0, "entry.headroom", GM_MAX_HEADROOM + 1 },
@@ -311,8 +348,8 @@ static const struct rule rules[] = {
 	{ MB_RELOCS, 0, "reloc.moff", 0x4fffff },
 	{ MB_RELOCS, 1, "reloc.moff", RELOC_RODATA64 },
 	{ MB_RELOCS, 1, "reloc.moff", RELOC_RODATA64 + 7 }, /* into the field before */
-	{ MB_RELOCS, 0, "reloc.moff", SITE_FENTRY + 4 }, /* into a site */
-	{ MB_RELOCS, 0, "reloc.moff", STD_TEXT_SIZE - 4 }, /* eight bytes do not fit */
+	{ MB_RELOCS, 0, "reloc.moff", SITE_FENTRY + 4 },    /* into a site */
+	{ MB_RELOCS, 0, "reloc.moff", STD_TEXT_SIZE - 4 },  /* eight bytes do not fit */
 	{ MB_SITES, 0, "site.size", 0 },
 	{ MB_SITES, 0, "site.size", GM_MAX_SITE_BYTES + 1 },
 	{ MB_SITES, 0, "site.size", 0x11 }, /* into the next */

@@ -38,14 +38,10 @@ static void push(struct chaos *c, unsigned v, uint64_t word)
 static uint64_t some_word(struct chaos *c, struct wmodule *m)
 {
 	switch (roll(c, 6)) {
-	case 0:
-		return w_fn(m, roll(c, FN_COUNT), FN_RET);
-	case 1:
-		return m->options.views ? 0 : w_gate(m, roll(c, GATE_COUNT));
-	case 2:
-		return w_seg(m, roll(c, SEG_COUNT), roll(c, 64) * 8);
-	default:
-		return W_KRET;
+	case 0: return w_fn(m, roll(c, FN_COUNT), FN_RET);
+	case 1: return m->options.views ? 0 : w_gate(m, roll(c, GATE_COUNT));
+	case 2: return w_seg(m, roll(c, SEG_COUNT), roll(c, 64) * 8);
+	default: return W_KRET;
 	}
 }
 
@@ -75,8 +71,7 @@ static void honest_step(struct chaos *c, unsigned v, struct wmodule *m)
 			w_fetch(w, v, w->cpu[v].rip);
 			c->resumed += w->d.verdict == GUARD_V_OK && w->d.nlines;
 			break;
-		default:
-			w->cpu[v] = c->saved[roll(c, SAVED)];
+		default: w->cpu[v] = c->saved[roll(c, SAVED)];
 		}
 		return;
 	}
@@ -114,23 +109,23 @@ static void honest_step(struct chaos *c, unsigned v, struct wmodule *m)
 		if (!m->options.views)
 			w_x(w, v, w_gate_x(m, GATE_ENTER + roll(c, FN_ENTRIES)));
 		break;
-	default:
-		w->cpu[v].gpr[GUARD_RSP] += 0x28;
+	default: w->cpu[v].gpr[GUARD_RSP] += 0x28;
 	}
 }
 
 static void edit_tables(struct chaos *c, struct wmodule *m)
 {
 	static const uint64_t flags[] = { 0, PTE_P, PTE_P | PTE_W, PTE_P | PTE_W | PTE_U };
-	uint64_t gva = roll(c, 2) ? w_stack_top(roll(c, 4)) - (1 + roll(c, 3)) * GM_PAGE :
-				    m->base[roll(c, SEG_PERCPU)];
+	uint64_t gva = roll(c, 2) ? w_stack_top(roll(c, 4)) - (1 + roll(c, 3)) * GM_PAGE
+				  : m->base[roll(c, SEG_PERCPU)];
 	uint64_t frame = roll(c, FAKE_FRAMES) * (uint64_t)GM_PAGE;
 
 	if (c->undo.n == 8)
 		cond_undo(&c->undo);
 	if (gva && fake_pte(c->w->vmm, c->w->cr3, gva))
-		cond_remap(c->w, gva, (roll(c, 2) ? frame : m->gpa[roll(c, 12)]) |
-					      flags[roll(c, 4)], &c->undo);
+		cond_remap(c->w, gva,
+			   (roll(c, 2) ? frame : m->gpa[roll(c, 12)]) | flags[roll(c, 4)],
+			   &c->undo);
 }
 
 static void hostile_step(struct chaos *c, unsigned v, struct wmodule *m)
@@ -141,33 +136,17 @@ static void hostile_step(struct chaos *c, unsigned v, struct wmodule *m)
 	struct guard_event ev = { .type = GUARD_EV_TOUCH, .vcpu = v, .cpu = *cpu };
 
 	switch (roll(c, 16)) {
-	case 0:
-		cpu->gpr[roll(c, GUARD_GPRS)] ^= 1ull << roll(c, 64);
-		break;
-	case 1:
-		cpu->rflags ^= 1ull << roll(c, 20);
-		break;
-	case 2:
-		cond_mode(cpu, roll(c, 8) ? 0 : 1u << roll(c, COND_MODES));
-		break;
+	case 0: cpu->gpr[roll(c, GUARD_GPRS)] ^= 1ull << roll(c, 64); break;
+	case 1: cpu->rflags ^= 1ull << roll(c, 20); break;
+	case 2: cond_mode(cpu, roll(c, 8) ? 0 : 1u << roll(c, COND_MODES)); break;
 	case 3:
 		fake_put(w->vmm, w->cr3, w_stack_top(roll(c, 4)) - 0x600 + roll(c, 0x80) * 8, word);
 		break;
-	case 4:
-		edit_tables(c, m);
-		break;
-	case 5:
-		cond_undo(&c->undo);
-		break;
-	case 6:
-		fake_poke(w->vmm, m->gpa[roll(c, 4)] + roll(c, GM_PAGE), "\xcc", 1);
-		break;
-	case 7:
-		w_x(w, v, word + roll(c, 8));
-		break;
-	case 8:
-		w_fetch(w, v, word + roll(c, 8));
-		break;
+	case 4: edit_tables(c, m); break;
+	case 5: cond_undo(&c->undo); break;
+	case 6: fake_poke(w->vmm, m->gpa[roll(c, 4)] + roll(c, GM_PAGE), "\xcc", 1); break;
+	case 7: w_x(w, v, word + roll(c, 8)); break;
+	case 8: w_fetch(w, v, word + roll(c, 8)); break;
 	case 9:
 		guard_grant(w->guard, v, m->index, roll(c, 32), roll(c, 2), &w->d);
 		w->stopped[v] |= w->d.stop_vcpu;
@@ -181,19 +160,14 @@ static void hostile_step(struct chaos *c, unsigned v, struct wmodule *m)
 		ev.gpa = roll(c, 2) ? FAKE_MMIO + roll(c, 0x40000) : roll(c, FAKE_RAM);
 		w_judge(w, &ev);
 		break;
-	case 12:
-		w->vmm->fail_total = 1 + roll(c, 30);
-		break;
+	case 12: w->vmm->fail_total = 1 + roll(c, 30); break;
 	case 13:
 		if (!roll(c, 6))
 			w_hypercall(w, v, GUARD_CALL_ANNOUNCE + roll(c, 4), m->id, m->bases_gva,
 				    mb_table_of(m->manifest, MB_SEGMENTS).count);
 		break;
-	case 14:
-		w_thread(w, v, roll(c, 4));
-		break;
-	default:
-		cpu->gpr[GUARD_RSP] = c->saved[roll(c, SAVED)].gpr[GUARD_RSP] + 8 * roll(c, 16);
+	case 14: w_thread(w, v, roll(c, 4)); break;
+	default: cpu->gpr[GUARD_RSP] = c->saved[roll(c, SAVED)].gpr[GUARD_RSP] + 8 * roll(c, 16);
 	}
 }
 

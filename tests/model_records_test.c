@@ -124,8 +124,8 @@ static void stack_reused_by_alias(void **state)
 	(void)state;
 	for (i = 0; i < W_STACK_PAGES; i++)
 		fake_map(w->vmm, w->cr3, alias + i * GM_PAGE,
-			 fake_walk(w->vmm, w->cr3,
-				   w_stack_top(0) - (W_STACK_PAGES - i) * GM_PAGE).gpa,
+			 fake_walk(w->vmm, w->cr3, w_stack_top(0) - (W_STACK_PAGES - i) * GM_PAGE)
+				 .gpa,
 			 PTE_P | PTE_W);
 	go_out(w, m, 0, 0, FN_B512, &dead);
 	w_thread(w, 0, 0);
@@ -266,8 +266,8 @@ static void departed_stack_in_use(void **state)
 	/* vCPU 1's stack page becomes the same frame; it enters below the departed extent, so the
 	 * chain lives on, but its headroom runs into it */
 	page = w_stack_top(1) - GM_PAGE;
-	fake_map(w->vmm, w->cr3, page,
-		 fake_walk(w->vmm, w->cr3, w_stack_top(0) - GM_PAGE).gpa, PTE_P | PTE_W);
+	fake_map(w->vmm, w->cr3, page, fake_walk(w->vmm, w->cr3, w_stack_top(0) - GM_PAGE).gpa,
+		 PTE_P | PTE_W);
 	w_thread(w, 1, 1);
 	w->cpu[1].gpr[GUARD_RSP] = page + (at.gpr[GUARD_RSP] & 0xfff) - 0x10;
 	expect_ok(w_enter(w, 1, m, FN_G));
@@ -292,8 +292,8 @@ static void running_extents(void **state)
 	int64_t d;
 
 	(void)state;
-	fake_map(w->vmm, w->cr3, page,
-		 fake_walk(w->vmm, w->cr3, w_stack_top(0) - GM_PAGE).gpa, PTE_P | PTE_W);
+	fake_map(w->vmm, w->cr3, page, fake_walk(w->vmm, w->cr3, w_stack_top(0) - GM_PAGE).gpa,
+		 PTE_P | PTE_W);
 	w_thread(w, 0, 0);
 	w->cpu[0].gpr[GUARD_RSP] = w_stack_top(0) - 0x600;
 	expect_ok(w_enter(w, 0, a, FN_G));

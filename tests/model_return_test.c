@@ -116,10 +116,11 @@ static void play(struct stage *s, const struct scene *c)
 	got = w_x(w, 0, w_gate_x(s->m, GATE_ENTER_RETURN) + c->site);
 	cond_undo(&undo);
 	if (got != want)
-		fail_msg("setting %u site %u mode %#x flags %#x mapping %#x stack %u word %u reg %u "
-			 "raise %u: got %s, expected %s",
-			 s->setting, c->site, c->mode, c->flags, c->mapping, c->stack, c->word,
-			 c->reg, c->raise, guard_verdict_string(got), guard_verdict_string(want));
+		fail_msg(
+			"setting %u site %u mode %#x flags %#x mapping %#x stack %u word %u reg %u "
+			"raise %u: got %s, expected %s",
+			s->setting, c->site, c->mode, c->flags, c->mapping, c->stack, c->word,
+			c->reg, c->raise, guard_verdict_string(got), guard_verdict_string(want));
 	w->vmm->fail_op[FAKE_RAISE] = 0;
 	if (c->word)
 		w_set_word(w, 0, entry_slot, word);
@@ -232,8 +233,9 @@ static void registers_verified(void **state)
 static void registers_scrubbed(void **state)
 {
 	struct std_options o = std_default();
-	unsigned k, i, gates[] = { GATE_LEAVE, GATE_LEAVE + 1, GATE_LEAVE + 2, GATE_LEAVE_R11,
-				   GATE_LEAVE_RAX };
+	unsigned k, i,
+		gates[] = { GATE_LEAVE, GATE_LEAVE + 1, GATE_LEAVE + 2, GATE_LEAVE_R11,
+			    GATE_LEAVE_RAX };
 
 	(void)state;
 	o.policy.registers = GUARD_REGS_SCRUB;
@@ -251,7 +253,8 @@ static void registers_scrubbed(void **state)
 		in = w->cpu[0];
 		expect_ok(w_callout(w, 0, m, FN_F, gates[k]));
 		for (i = 0; i < GUARD_GPRS; i++)
-			if (i != GUARD_RSP && w->cpu[0].gpr[i] != (gone & (1u << i) ? 0 : in.gpr[i]))
+			if (i != GUARD_RSP &&
+			    w->cpu[0].gpr[i] != (gone & (1u << i) ? 0 : in.gpr[i]))
 				fail_msg("gate %u: GPR %u leaves as %#llx", gates[k], i,
 					 (unsigned long long)w->cpu[0].gpr[i]);
 		for (i = 0; i < GUARD_GPRS; i++)
@@ -260,14 +263,14 @@ static void registers_scrubbed(void **state)
 		expect_ok(w_x(w, 0, w_gate_x(m, GATE_ENTER_RETURN)));
 		for (i = 0; i < GUARD_GPRS; i++)
 			if (i != GUARD_RSP)
-				assert_int_equal(w->cpu[0].gpr[i], keep & (1u << i) ?
-									   in.gpr[i] :
-									   0x7777 + i);
+				assert_int_equal(w->cpu[0].gpr[i],
+						 keep & (1u << i) ? in.gpr[i] : 0x7777 + i);
 		w->cpu[0].gpr[GUARD_RBP] = in.gpr[GUARD_RBP];
 		expect_ok(w_exit(w, 0, m, FN_F));
 		for (i = 0; i < GUARD_GPRS; i++) { /* what a caller may not rely on is zero */
 			bool kept = (STD_PRESERVE_C | 1u << GUARD_RSP | 1u << GUARD_RAX |
-				     1u << GUARD_RDX) & 1u << i;
+				     1u << GUARD_RDX) &
+				    1u << i;
 
 			if (!kept)
 				assert_int_equal(w->cpu[0].gpr[i], 0);
@@ -390,14 +393,10 @@ static void pivoted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(mode_and_flags),
-		cmocka_unit_test(everything_else),
-		cmocka_unit_test(registers_verified),
-		cmocka_unit_test(registers_scrubbed),
-		cmocka_unit_test(scrub_spares_children),
-		cmocka_unit_test(ac_as_it_was),
-		cmocka_unit_test(returns_elsewhere),
-		cmocka_unit_test(pivoted),
+		cmocka_unit_test(mode_and_flags),	 cmocka_unit_test(everything_else),
+		cmocka_unit_test(registers_verified),	 cmocka_unit_test(registers_scrubbed),
+		cmocka_unit_test(scrub_spares_children), cmocka_unit_test(ac_as_it_was),
+		cmocka_unit_test(returns_elsewhere),	 cmocka_unit_test(pivoted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

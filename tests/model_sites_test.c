@@ -90,7 +90,7 @@ static void late_data_import(void **state)
 		{ FAKE_DIRECT_MAP + 0x1000, true },
 		{ w_seg(other, SEG_DATA, 0), true },
 		{ w_gate(other, GATE_ENTER), true }, /* the kernel calls it as well */
-		{ w_seg(m, SEG_DATA, 0), false }, /* its own is no import */
+		{ w_seg(m, SEG_DATA, 0), false },    /* its own is no import */
 		{ ~0ull, false },
 	};
 	size_t i;
@@ -159,8 +159,8 @@ static void init_absent(void **state)
 	write_at(w, m, rodata + 0x170, &junk, 8);
 	assert_true(visit_warns(w, m));
 	{
-		uint32_t late = ((struct gm_segment *)mb_record(m->manifest, MB_SEGMENTS,
-								 SEG_LATE))->start;
+		uint32_t late =
+			((struct gm_segment *)mb_record(m->manifest, MB_SEGMENTS, SEG_LATE))->start;
 
 		write_at(w, m, late + 0x10, &junk, 8);
 		assert_true(visit_warns(w, m));
@@ -213,7 +213,8 @@ static void init_site(void **state)
 {
 	struct world *w = w_simple(1, NULL);
 	struct wmodule *m = &w->module[0];
-	uint32_t start = ((struct gm_segment *)mb_record(m->manifest, MB_SEGMENTS, SEG_INIT))->start;
+	uint32_t start =
+		((struct gm_segment *)mb_record(m->manifest, MB_SEGMENTS, SEG_INIT))->start;
 
 	(void)state;
 	write_jump(w, m, start + SITE_INIT, 0xe8, W_KERNEL + 0x99);

@@ -11,8 +11,8 @@ enum duty { MUST, MAY, FREE };
 #define MAX_EXTENT 4096u
 
 struct shape {
-	uint64_t lo, hi;	    /* [call-out slot + 8, outermost slot + 8) */
-	uint8_t duty[MAX_EXTENT];   /* of each word from lo */
+	uint64_t lo, hi;	  /* [call-out slot + 8, outermost slot + 8) */
+	uint8_t duty[MAX_EXTENT]; /* of each word from lo */
 };
 
 static void mark(struct shape *s, uint64_t gva, enum duty duty)
@@ -118,8 +118,9 @@ static void every_word_of_every_shape(void **state)
 		for (j = 0; j < 6; j++)
 			for (k = 0; k < 6; k++)
 				for (n = 1; n <= 3; n++) {
-					struct frames f = { { outer[i], inner[j], inner[k] },
-							    { 0 }, { 0 }, n };
+					struct frames f = {
+						{ outer[i], inner[j], inner[k] }, { 0 }, { 0 }, n
+					};
 					struct shape s;
 					uint64_t gva;
 
@@ -361,18 +362,12 @@ static void walks_that_fail(void **state)
 			fn = FN_D;
 		w_frame(w, 0, m, fn);
 		switch (i) {
-		case 0: /* RBP is anything */
-			w->cpu[0].gpr[GUARD_RBP] = 0xdeadbeef;
-			break;
+		case 0: /* RBP is anything */ w->cpu[0].gpr[GUARD_RBP] = 0xdeadbeef; break;
 		case 1: /* a frame that does not grow */
 			w->cpu[0].gpr[GUARD_RBP] = w->cpu[0].gpr[GUARD_RSP] - 64;
 			break;
-		case 2: /* a CFA beyond the slot */
-			w->cpu[0].gpr[GUARD_RBP] = slot;
-			break;
-		case 3: /* not aligned */
-			w->cpu[0].gpr[GUARD_RBP] += 4;
-			break;
+		case 2: /* a CFA beyond the slot */ w->cpu[0].gpr[GUARD_RBP] = slot; break;
+		case 3: /* not aligned */ w->cpu[0].gpr[GUARD_RBP] += 4; break;
 		case 4: /* the slot no longer holds the leave-return gate */
 			w_set_word(w, 0, slot, W_KRET);
 			break;

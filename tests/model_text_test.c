@@ -66,10 +66,22 @@ static void visit(struct world *w, struct wmodule *m, unsigned v, bool *verify)
 /* I7: bytes altered after ANNOUNCE never execute with privilege; one line tells, once. */
 static void altered_text(void **state)
 {
-	static const uint32_t places[] = { 0, 0x42, 0xfff, 0x1000 + 0x20, 0x2123, RELOC_RODATA64,
-					   RELOC_DATA_PC32 + 1, RELOC_STRADDLE64 + 5, 0x30ff,
-					   STD_TEXT_SIZE + 7, SITE_GROUP_A + 2, SITE_LOCK,
-					   SITE_FENTRY, SITE_LABEL, SITE_STATIC, SITE_STRADDLE + 4 };
+	static const uint32_t places[] = { 0,
+					   0x42,
+					   0xfff,
+					   0x1000 + 0x20,
+					   0x2123,
+					   RELOC_RODATA64,
+					   RELOC_DATA_PC32 + 1,
+					   RELOC_STRADDLE64 + 5,
+					   0x30ff,
+					   STD_TEXT_SIZE + 7,
+					   SITE_GROUP_A + 2,
+					   SITE_LOCK,
+					   SITE_FENTRY,
+					   SITE_LABEL,
+					   SITE_STATIC,
+					   SITE_STRADDLE + 4 };
 	struct world *w = w_simple(1, NULL);
 	struct wmodule *m = &w->module[0];
 	bool verify;
@@ -432,9 +444,7 @@ static void init_dropped(void **state)
 		w_thread(w, 0, 0);
 		switch (how) {
 		case 0:
-		case 4:
-			expect_ok(w_enter(w, 0, m, FN_F));
-			break;
+		case 4: expect_ok(w_enter(w, 0, m, FN_F)); break;
 		case 1: /* someone executes there: fetched again, without the guard */
 			w->cpu[0].rip = w_fn(m, FN_INIT, 0x10);
 			w_fetch(w, 0, w->cpu[0].rip);

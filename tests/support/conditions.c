@@ -102,60 +102,30 @@ void cond_stack(struct world *w, struct wmodule *m, enum cond_stack kind, struct
 
 	*rsp = cond_slot();
 	switch (kind) {
-	case STACK_NOT_CANONICAL:
-		*rsp = 0x0000900000000100ull;
-		break;
-	case STACK_USER_HALF:
-		*rsp = 0x00007fff00000100ull;
-		break;
-	case STACK_UNALIGNED:
-		*rsp += 4;
-		break;
-	case STACK_UNMAPPED:
-		cond_remap(w, page, 0, u);
-		break;
-	case STACK_READ_ONLY:
-		cond_remap(w, page, own | PTE_P, u);
-		break;
-	case STACK_USER_PAGE:
-		cond_remap(w, page, own | rw | PTE_U, u);
-		break;
-	case STACK_MMIO:
-		cond_remap(w, page, (FAKE_MMIO + 0x800000) | rw, u);
-		break;
-	case STACK_BOUND_DEVICE:
-		cond_remap(w, page, device | rw, u);
-		break;
-	case STACK_ON_DATA:
-		cond_remap(w, page, frame_of(w, w_seg(m, SEG_DATA, 0)) | rw, u);
-		break;
-	case STACK_ON_TEXT:
-		cond_remap(w, page, frame_of(w, w_seg(m, SEG_TEXT, 0)) | rw, u);
-		break;
+	case STACK_NOT_CANONICAL: *rsp = 0x0000900000000100ull; break;
+	case STACK_USER_HALF: *rsp = 0x00007fff00000100ull; break;
+	case STACK_UNALIGNED: *rsp += 4; break;
+	case STACK_UNMAPPED: cond_remap(w, page, 0, u); break;
+	case STACK_READ_ONLY: cond_remap(w, page, own | PTE_P, u); break;
+	case STACK_USER_PAGE: cond_remap(w, page, own | rw | PTE_U, u); break;
+	case STACK_MMIO: cond_remap(w, page, (FAKE_MMIO + 0x800000) | rw, u); break;
+	case STACK_BOUND_DEVICE: cond_remap(w, page, device | rw, u); break;
+	case STACK_ON_DATA: cond_remap(w, page, frame_of(w, w_seg(m, SEG_DATA, 0)) | rw, u); break;
+	case STACK_ON_TEXT: cond_remap(w, page, frame_of(w, w_seg(m, SEG_TEXT, 0)) | rw, u); break;
 	case STACK_ON_GATES:
 		cond_remap(w, page, frame_of(w, w_seg(m, SEG_GATES, 0)) | rw, u);
 		break;
-	case STACK_ON_PRIVATE:
-		cond_remap(w, page, private | rw, u);
-		break;
-	case STACK_HEADROOM_UNMAPPED:
-		cond_remap(w, page - GM_PAGE, 0, u);
-		break;
+	case STACK_ON_PRIVATE: cond_remap(w, page, private | rw, u); break;
+	case STACK_HEADROOM_UNMAPPED: cond_remap(w, page - GM_PAGE, 0, u); break;
 	case STACK_HEADROOM_READ_ONLY:
 		cond_remap(w, page - GM_PAGE, frame_of(w, page - GM_PAGE) | PTE_P, u);
 		break;
 	case STACK_HEADROOM_DATA:
 		cond_remap(w, page - GM_PAGE, frame_of(w, w_seg(m, SEG_DATA, 0)) | rw, u);
 		break;
-	case STACK_BELOW_PRIVATE:
-		cond_remap(w, page - 2 * GM_PAGE, private | rw, u);
-		break;
-	case STACK_BELOW_DEVICE:
-		cond_remap(w, page - 3 * GM_PAGE, device | rw, u);
-		break;
-	case STACK_LOWEST_PRIVATE:
-		cond_remap(w, page - 4 * GM_PAGE, private | rw, u);
-		break;
+	case STACK_BELOW_PRIVATE: cond_remap(w, page - 2 * GM_PAGE, private | rw, u); break;
+	case STACK_BELOW_DEVICE: cond_remap(w, page - 3 * GM_PAGE, device | rw, u); break;
+	case STACK_LOWEST_PRIVATE: cond_remap(w, page - 4 * GM_PAGE, private | rw, u); break;
 	case STACK_OVERLAP:
 		cond_remap(w, page, frame_of(w, w_stack_top(1) - 2 * GM_PAGE) | rw, u);
 		break;
@@ -163,17 +133,14 @@ void cond_stack(struct world *w, struct wmodule *m, enum cond_stack kind, struct
 		cond_remap(w, page - 2 * GM_PAGE, 0, u);
 		cond_remap(w, page - 3 * GM_PAGE, private | rw, u);
 		break;
-	case STACK_BEYOND_16K_PRIVATE:
-		cond_remap(w, page - 5 * GM_PAGE, private | rw, u);
-		break;
+	case STACK_BEYOND_16K_PRIVATE: cond_remap(w, page - 5 * GM_PAGE, private | rw, u); break;
 	case STACK_BELOW_DATA:
 		cond_remap(w, page - 2 * GM_PAGE, frame_of(w, w_seg(m, SEG_DATA, 0)) | rw, u);
 		break;
 	case STACK_BELOW_READ_ONLY:
 		cond_remap(w, page - 2 * GM_PAGE, frame_of(w, page - 2 * GM_PAGE) | PTE_P, u);
 		break;
-	default:
-		break;
+	default: break;
 	}
 }
 

@@ -8,10 +8,10 @@
 
 #include "tests/support/world.h"
 
-#define COND_MODES 12u	  /* bits of cond_mode() */
-#define COND_FLAGS 4u	  /* bits of cond_flags(): TF, DF, NT, AC */
+#define COND_MODES 12u /* bits of cond_mode() */
+#define COND_FLAGS 4u  /* bits of cond_flags(): TF, DF, NT, AC */
 #define COND_FLAG_AC 8u
-#define COND_MAPPINGS 6u  /* bits of cond_mapping(): text ... init */
+#define COND_MAPPINGS 6u /* bits of cond_mapping(): text ... init */
 
 enum cond_stack {
 	STACK_GOOD,
@@ -37,7 +37,7 @@ enum cond_stack {
 	STACK_FIRST_GOOD,     /* from here on nothing is wrong */
 	STACK_HOLE_THEN_PRIVATE = STACK_FIRST_GOOD,
 	STACK_BEYOND_16K_PRIVATE,
-	STACK_BELOW_DATA,     /* ordinary data of a module, below the headroom */
+	STACK_BELOW_DATA, /* ordinary data of a module, below the headroom */
 	STACK_BELOW_READ_ONLY,
 	COND_STACKS
 };

@@ -11,8 +11,8 @@
 
 #define FAKE_RAM (4u << 20)
 #define FAKE_FRAMES (FAKE_RAM / GM_PAGE)
-#define FAKE_MAX_PAGES 512u /* of one module */
-#define FAKE_MMIO 0xfe000000ull /* first address of the device hole */
+#define FAKE_MAX_PAGES 512u		      /* of one module */
+#define FAKE_MMIO 0xfe000000ull		      /* first address of the device hole */
 #define FAKE_DIRECT_MAP 0xffff888000000000ull /* all RAM, in 2 MiB pages */
 
 #define PTE_P 1ull
@@ -76,8 +76,8 @@ struct fake_vcpu {
 
 struct fakevmm {
 	uint8_t *ram;
-	uint64_t next_frame;  /* plain frames, from 1 MiB up */
-	uint64_t next_table;  /* page tables, from the top down */
+	uint64_t next_frame; /* plain frames, from 1 MiB up */
+	uint64_t next_table; /* page tables, from the top down */
 	struct fake_frame frame[FAKE_FRAMES];
 	struct fake_module module[GUARD_MAX_MODULES];
 	struct fake_vcpu vcpu[GUARD_MAX_VCPUS];

@@ -131,9 +131,7 @@ unsigned mb_gate(struct mb *b, uint8_t kind, uint8_t x, uint8_t reg, uint32_t in
 unsigned mb_entry(struct mb *b, uint32_t moff, uint32_t headroom, uint32_t flags, uint8_t x)
 {
 	uint32_t n = (uint32_t)b->table[MB_ENTRIES].count;
-	struct gm_entry e = {
-		.moff = moff, .headroom = headroom, .flags = flags, .gate = GM_NONE
-	};
+	struct gm_entry e = { .moff = moff, .headroom = headroom, .flags = flags, .gate = GM_NONE };
 
 	if (!(b->flags & GM_FLAG_VIEWS))
 		e.gate = mb_gate(b, GM_GATE_ENTER, x, 0, n);
@@ -277,8 +275,7 @@ static void encode_gate(struct mb *b, const struct gm_gate *g, uint32_t moff, ui
 		*after++ = 0xff;
 		*after = 0xe0 | (g->reg & 7);
 		break;
-	default:
-		after[0] = 0xc3;
+	default: after[0] = 0xc3;
 	}
 }
 
@@ -363,10 +360,15 @@ void *mb_finish(struct mb *b, size_t *len)
 
 /* ---- taking apart ---- */
 
-#define HEADER(f) { MB_TABLES, #f, offsetof(struct gm_header, f), 4 }
+#define HEADER(f)                                                                                  \
+	{                                                                                          \
+		MB_TABLES, #f, offsetof(struct gm_header, f), 4                                    \
+	}
 #define TABLE(f)                                                                                   \
 	{ MB_TABLES, #f ".offset", offsetof(struct gm_header, f) + 0, 4 },                         \
-	{ MB_TABLES, #f ".count", offsetof(struct gm_header, f) + 4, 4 }
+	{                                                                                          \
+		MB_TABLES, #f ".count", offsetof(struct gm_header, f) + 4, 4                       \
+	}
 #define FIELD(t, s, f)                                                                             \
 	{                                                                                          \
 		t, #s "." #f, offsetof(struct gm_##s, f), sizeof(((struct gm_##s *)0)->f)          \

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_BYTE(i) ((uint8_t)((i) * 7 + ((i) >> 8)))
+#define TEXT_BYTE(i) ((uint8_t)((i)*7 + ((i) >> 8)))
 
 struct std_options std_default(void)
 {
@@ -32,16 +32,11 @@ static uint32_t start_of(const struct mb *b, enum fn fn)
 static int16_t locals_of(enum fn fn)
 {
 	switch (fn) {
-	case FN_B64:
-		return 64;
-	case FN_B512:
-		return 512;
-	case FN_B4096:
-		return 4096;
-	case FN_H:
-		return 0x18;
-	default:
-		return 0x28;
+	case FN_B64: return 64;
+	case FN_B512: return 512;
+	case FN_B4096: return 4096;
+	case FN_H: return 0x18;
+	default: return 0x28;
 	}
 }
 
@@ -64,14 +59,11 @@ static void add_unwind(struct mb *b, enum fn fn)
 	case FN_E: /* push %rbp; sub $0x20,%rsp; RBP is clobbered */
 		mb_unwind(b, at + FN_BODY, GM_CFA_REG, GUARD_RSP, 0x30, GM_BP_AT_CFA, -16);
 		break;
-	case FN_N:
-		mb_unwind(b, at + FN_BODY, GM_CFA_NONE, 0, 0, GM_BP_SAME, 0);
-		break;
-	case FN_T:
-		break;
+	case FN_N: mb_unwind(b, at + FN_BODY, GM_CFA_NONE, 0, 0, GM_BP_SAME, 0); break;
+	case FN_T: break;
 	default:
-		mb_unwind(b, at + FN_BODY, GM_CFA_REG, GUARD_RSP, (int16_t)(locals + 8),
-			  GM_BP_SAME, 0);
+		mb_unwind(b, at + FN_BODY, GM_CFA_REG, GUARD_RSP, (int16_t)(locals + 8), GM_BP_SAME,
+			  0);
 	}
 	if (fn != FN_T)
 		mb_unwind(b, at + FN_END, GM_CFA_REG, GUARD_RSP, 8, GM_BP_SAME, 0);
@@ -128,9 +120,9 @@ static void add_code(struct mb *b, const struct std_options *o)
 		add_unwind(b, fn);
 		if (fn < FN_ENTRIES)
 			mb_entry(b, start_of(b, fn), headroom_of(o, fn),
-				 fn == FN_INIT	 ? GM_ENTRY_INIT :
-				 fn == FN_EXIT ? GM_ENTRY_EXIT :
-						   0,
+				 fn == FN_INIT	 ? GM_ENTRY_INIT
+				 : fn == FN_EXIT ? GM_ENTRY_EXIT
+						 : 0,
 				 fn == FN_G ? 0 : 4);
 	}
 	mb_import(b, 0, STD_PRESERVE_C);
@@ -147,8 +139,7 @@ static void add_code(struct mb *b, const struct std_options *o)
 		mb_gate(b, GM_GATE_LEAVE_INDIRECT, 0, GUARD_R11, GM_NONE);
 	}
 	mb_fixup(b, FN_W * 0x100 + W_WARN, FN_W * 0x100 + W_WARN + 2, GM_FIXUP_WARN, 0);
-	mb_fixup(b, FN_W * 0x100 + W_FAULT, FN_W * 0x100 + W_FIXUP, GM_FIXUP_EXTABLE,
-		 W_FIXUP_REGS);
+	mb_fixup(b, FN_W * 0x100 + W_FAULT, FN_W * 0x100 + W_FIXUP, GM_FIXUP_EXTABLE, W_FIXUP_REGS);
 	mb_jump(b, FN_G * 0x100 + 0x30, FN_G * 0x100 + 0x34);
 	mb_jump(b, FN_G * 0x100 + 0x30, FN_G * 0x100 + 0x38);
 }
@@ -220,8 +211,8 @@ static void add_relocs(struct mb *b, const struct std_options *o)
 	mb_reloc(b, mb_moff(b, SEG_RODATA, 0x28), GM_R_64, GM_TARGET_IMPORT, IMP_DATA, 0);
 	/* up to the last byte of its segment, and to init memory that may be gone */
 	mb_reloc(b, mb_moff(b, SEG_RODATA, 0x178), GM_R_64, GM_TARGET_SEGMENT, SEG_INIT, 0x30);
-	mb_reloc(b, mb_moff(b, SEG_INIT, RELOC_INIT64), GM_R_64, GM_TARGET_SEGMENT,
-		 SEG_INIT_RODATA, 0x10);
+	mb_reloc(b, mb_moff(b, SEG_INIT, RELOC_INIT64), GM_R_64, GM_TARGET_SEGMENT, SEG_INIT_RODATA,
+		 0x10);
 	mb_reloc(b, mb_moff(b, SEG_LATE, 0x40), GM_R_64, GM_TARGET_SEGMENT, SEG_TEXT, 0x300);
 	for (i = 0; i < o->relocs; i++)
 		mb_reloc(b, 0x4000 + 16 * i, GM_R_64, GM_TARGET_SEGMENT, SEG_DATA, i);

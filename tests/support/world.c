@@ -173,14 +173,14 @@ static void apply(struct world *w, struct wmodule *m, const struct gm_reloc *r, 
 	if (r->kind == GM_TARGET_SEGMENT)
 		s = m->base[r->target];
 	else if (r->kind == GM_TARGET_IMPORT)
-		s = r->target == IMP_DATA || r->target == IMP_LATE_DATA ? W_KERNEL_DATA + 0x800 : w_import(r->target);
+		s = r->target == IMP_DATA || r->target == IMP_LATE_DATA ? W_KERNEL_DATA + 0x800
+									: w_import(r->target);
 	else
 		s = W_KERNEL + 0x3000;
 	s += (uint64_t)r->addend;
 	if (r->type == GM_R_PC32 || r->type == GM_R_PLT32 || r->type == GM_R_PC64)
 		s -= place;
-	fake_copy_in(w->vmm, w->cr3, place, &s,
-		     r->type == GM_R_64 || r->type == GM_R_PC64 ? 8 : 4);
+	fake_copy_in(w->vmm, w->cr3, place, &s, r->type == GM_R_64 || r->type == GM_R_PC64 ? 8 : 4);
 }
 
 void w_load(struct world *w, struct wmodule *m)
@@ -268,8 +268,8 @@ uint64_t w_seg(const struct wmodule *m, unsigned seg, uint32_t offset)
 
 uint64_t w_fn(const struct wmodule *m, enum fn fn, uint32_t offset)
 {
-	return fn == FN_INIT ? m->base[SEG_INIT] + offset :
-			       m->base[SEG_TEXT] + (uint32_t)fn * 0x100 + offset;
+	return fn == FN_INIT ? m->base[SEG_INIT] + offset
+			     : m->base[SEG_TEXT] + (uint32_t)fn * 0x100 + offset;
 }
 
 uint64_t w_gate(const struct wmodule *m, unsigned gate)
@@ -334,8 +334,7 @@ static void check_invariants(struct world *w)
 			MUST(((info.running >> v) & 1) == (view == w->module[i].index));
 			MUST(!(view == w->module[i].index && !info.announced) || w->stopped[v]);
 			if (view == w->module[i].index)
-				MUST(!(w->vmm->vcpu[v].privileges &
-				       ~w->module[i].binding.bound));
+				MUST(!(w->vmm->vcpu[v].privileges & ~w->module[i].binding.bound));
 		}
 	}
 }
@@ -489,8 +488,8 @@ enum guard_verdict w_enter_from(struct world *w, unsigned v, struct wmodule *m, 
 				uint64_t ret)
 {
 	w_push(w, v, ret);
-	return m->options.views ? w_fetch(w, v, w_fn(m, fn, 0)) :
-				  w_x(w, v, w_gate_x(m, GATE_ENTER + fn));
+	return m->options.views ? w_fetch(w, v, w_fn(m, fn, 0))
+				: w_x(w, v, w_gate_x(m, GATE_ENTER + fn));
 }
 
 enum guard_verdict w_enter(struct world *w, unsigned v, struct wmodule *m, enum fn fn)
@@ -501,18 +500,12 @@ enum guard_verdict w_enter(struct world *w, unsigned v, struct wmodule *m, enum 
 static uint64_t locals(enum fn fn)
 {
 	switch (fn) {
-	case FN_B64:
-		return 64;
-	case FN_B512:
-		return 512;
-	case FN_B4096:
-		return 4096;
-	case FN_H:
-		return 0x18;
-	case FN_T:
-		return 0;
-	default:
-		return 0x28;
+	case FN_B64: return 64;
+	case FN_B512: return 512;
+	case FN_B4096: return 4096;
+	case FN_H: return 0x18;
+	case FN_T: return 0;
+	default: return 0x28;
 	}
 }
 
@@ -550,8 +543,7 @@ void w_frame(struct world *w, unsigned v, struct wmodule *m, enum fn fn)
 		take(w, v, 0x20);
 		gpr[GUARD_RBP] = 0xeeeeeeeeeeeeeeeeull;
 		break;
-	default:
-		take(w, v, locals(fn));
+	default: take(w, v, locals(fn));
 	}
 	w->cpu[v].rip = w_fn(m, fn, FN_BODY);
 }
@@ -574,8 +566,7 @@ void w_unframe(struct world *w, unsigned v, struct wmodule *m, enum fn fn)
 		gpr[GUARD_RSP] += 0x20;
 		gpr[GUARD_RBP] = w_pop(w, v);
 		break;
-	default:
-		gpr[GUARD_RSP] += locals(fn);
+	default: gpr[GUARD_RSP] += locals(fn);
 	}
 	w->cpu[v].rip = w_fn(m, fn, FN_END);
 }
@@ -597,8 +588,8 @@ enum guard_verdict w_callout(struct world *w, unsigned v, struct wmodule *m, enu
 			     unsigned gate)
 {
 	w_push(w, v, w_fn(m, fn, FN_RET));
-	return m->options.views ? w_fetch(w, v, w_import(gate - GATE_LEAVE)) :
-				  w_x(w, v, w_gate_x(m, gate));
+	return m->options.views ? w_fetch(w, v, w_import(gate - GATE_LEAVE))
+				: w_x(w, v, w_gate_x(m, gate));
 }
 
 enum guard_verdict w_back(struct world *w, unsigned v, struct wmodule *m)

@@ -14,20 +14,20 @@
 
 /* Functions of its text: function n starts at n * 0x100. The first ones are entries. */
 enum fn {
-	FN_F,	  /* frame pointer */
-	FN_G,	  /* RSP-based */
-	FN_D,	  /* realigned frame: CFA through memory, RBP saved at RBP */
-	FN_E,	  /* RSP-based, RBP saved and used for something else */
-	FN_B64,	  /* RSP-based, with that many bytes of locals */
+	FN_F,	/* frame pointer */
+	FN_G,	/* RSP-based */
+	FN_D,	/* realigned frame: CFA through memory, RBP saved at RBP */
+	FN_E,	/* RSP-based, RBP saved and used for something else */
+	FN_B64, /* RSP-based, with that many bytes of locals */
 	FN_B512,
 	FN_B4096,
-	FN_W,	  /* with a WARN and an exception-table fixup */
-	FN_EXIT,  /* module_exit */
-	FN_INIT,  /* module_init: its own segment */
-	FN_H,	  /* no entry: RSP-based */
-	FN_I,	  /* no entry: frame pointer */
-	FN_N,	  /* no entry: nothing can be located in its body */
-	FN_T,	  /* no entry: a thunk, CFA = RSP + 8 throughout */
+	FN_W,	 /* with a WARN and an exception-table fixup */
+	FN_EXIT, /* module_exit */
+	FN_INIT, /* module_init: its own segment */
+	FN_H,	 /* no entry: RSP-based */
+	FN_I,	 /* no entry: frame pointer */
+	FN_N,	 /* no entry: nothing can be located in its body */
+	FN_T,	 /* no entry: a thunk, CFA = RSP + 8 throughout */
 	FN_COUNT
 };
 #define FN_ENTRIES (FN_INIT + 1)
@@ -62,10 +62,10 @@ enum std_segment {
 };
 
 enum std_gate { /* the enter gates follow, in order of enum fn, then the leave gates */
-	GATE_PAD,
-	GATE_LEAVE_RETURN,
-	GATE_ENTER_RETURN,
-	GATE_ENTER
+		GATE_PAD,
+		GATE_LEAVE_RETURN,
+		GATE_ENTER_RETURN,
+		GATE_ENTER
 };
 
 enum std_import {
@@ -73,16 +73,16 @@ enum std_import {
 	IMP_ASM,
 	IMP_NONE,
 	IMP_DATA,
-	IMP_LATE,	/* code, in run-time contents only */
-	IMP_LATE_DATA,	/* data, likewise */
+	IMP_LATE,      /* code, in run-time contents only */
+	IMP_LATE_DATA, /* data, likewise */
 	IMP_COUNT
 };
 #define STD_PRESERVE_C                                                                             \
 	((1u << GUARD_RBX) | (1u << GUARD_RBP) | (1u << GUARD_R12) | (1u << GUARD_R13) |           \
 	 (1u << GUARD_R14) | (1u << GUARD_R15))
 #define STD_PRESERVE_ASM (0xffffu & ~((1u << GUARD_RSP) | (1u << GUARD_RBX) | (1u << GUARD_RCX)))
-#define GATE_LEAVE (GATE_ENTER + FN_ENTRIES)	     /* + import */
-#define GATE_LEAVE_RAX (GATE_LEAVE + IMP_DATA)	     /* leave-indirect */
+#define GATE_LEAVE (GATE_ENTER + FN_ENTRIES)   /* + import */
+#define GATE_LEAVE_RAX (GATE_LEAVE + IMP_DATA) /* leave-indirect */
 #define GATE_LEAVE_R11 (GATE_LEAVE_RAX + 1)
 #define GATE_COUNT (GATE_LEAVE_R11 + 1)
 
@@ -90,39 +90,39 @@ enum std_privilege { PRIV_PRIVATE, PRIV_DEVICE, PRIV_MWAIT, PRIV_IOPORT, PRIV_MS
 #define ALL_PRIVILEGES ((1ull << PRIV_COUNT) - 1)
 
 /* Text offsets of the patch sites and relocation fields (pages 1 and 2 of the text). */
-#define SITE_FENTRY 0x1000u	/* load time: NOP5, or a call outside */
-#define SITE_GROUP_A 0x1010u	/* load time, one group: ret+int3, or jmp to the thunk */
+#define SITE_FENTRY 0x1000u  /* load time: NOP5, or a call outside */
+#define SITE_GROUP_A 0x1010u /* load time, one group: ret+int3, or jmp to the thunk */
 #define SITE_GROUP_B 0x1020u
-#define SITE_LABEL 0x1030u	/* run time: NOP5, or jmp inside the text */
-#define SITE_STATIC 0x1040u	/* run time: call outside, a 5-byte NOP, or jmp to IMP_LATE */
-#define SITE_MOV 0x1060u	/* run time: a 10-byte NOP, or mov $IMP_LATE_DATA,%rax */
-#define SITE_INIT 0xffdu	/* of the init segment: run time, crosses a page */
-#define RELOC_INIT64 0x80u	/* of the init segment */
-#define SITE_STRADDLE 0x1ffdu	/* run time, crosses from page 1 to page 2 */
-#define SITE_LOCK 0x1050u	/* load time, 1 byte: lock, or ds */
+#define SITE_LABEL 0x1030u    /* run time: NOP5, or jmp inside the text */
+#define SITE_STATIC 0x1040u   /* run time: call outside, a 5-byte NOP, or jmp to IMP_LATE */
+#define SITE_MOV 0x1060u      /* run time: a 10-byte NOP, or mov $IMP_LATE_DATA,%rax */
+#define SITE_INIT 0xffdu      /* of the init segment: run time, crosses a page */
+#define RELOC_INIT64 0x80u    /* of the init segment */
+#define SITE_STRADDLE 0x1ffdu /* run time, crosses from page 1 to page 2 */
+#define SITE_LOCK 0x1050u     /* load time, 1 byte: lock, or ds */
 #define RELOC_RODATA64 0x2100u
 #define RELOC_DATA_PC32 0x2110u
 #define RELOC_TEXT_32S 0x2120u
 #define RELOC_PERCPU_32S 0x2130u
-#define RELOC_IMPORT_64 0x2140u	/* data import */
+#define RELOC_IMPORT_64 0x2140u	  /* data import */
 #define RELOC_IMPORT_PC32 0x2150u /* code import */
 #define RELOC_GATE_PLT32 0x2160u
 #define RELOC_STRADDLE64 0x2ffcu /* crosses from page 2 to page 3 */
 #define RELOC_PC64 0x2170u
-#define RELOC_32 0x2180u	/* percpu, zero-extended */
+#define RELOC_32 0x2180u /* percpu, zero-extended */
 #define STD_TEXT_SIZE 0x3100u
 
 struct std_options {
-	bool views;	     /* no gates */
-	bool contiguous;     /* segments follow each other in memory */
-	uint32_t relocs;     /* so many more, on the extra text pages */
+	bool views;	 /* no gates */
+	bool contiguous; /* segments follow each other in memory */
+	uint32_t relocs; /* so many more, on the extra text pages */
 	uint32_t x_kind;
 	uint32_t text_pages; /* extra text pages without content */
 	struct guard_policy policy;
-	uint64_t bound;	     /* 0: all */
-	bool no_bound;	     /* bound = 0 */
-	uint32_t headroom;   /* 0: GM_MIN_HEADROOM */
-	uint32_t seed;	     /* makes the manifest, and with it the id, different */
+	uint64_t bound;	   /* 0: all */
+	bool no_bound;	   /* bound = 0 */
+	uint32_t headroom; /* 0: GM_MIN_HEADROOM */
+	uint32_t seed;	   /* makes the manifest, and with it the id, different */
 };
 
 struct std_options std_default(void);
