@@ -135,7 +135,7 @@ static void import_learnt_at_announce(void **state)
 	w_destroy(w);
 }
 
-/* Announced without its init segments: what refers to them is wiped, and may be anything beneath. */
+/* Announced without its init segments: what refers to them is wiped; beneath it is anything. */
 static void init_absent(void **state)
 {
 	static const uint8_t zeros[8];

@@ -406,7 +406,7 @@ static void walks_that_fail(void **state)
 			w->cpu[0].gpr[GUARD_RBP] = slot + 16;
 			fn = FN_D;
 			break;
-		default: /* return site of the gap between two functions: no row locates it */
+		default: /* an inner frame whose return address is the activation's own slot */
 			w_inner(w, 0, m, FN_F, FN_H);
 			w->cpu[0].gpr[GUARD_RSP] = slot - 8;
 			fn = FN_H;
