@@ -2,7 +2,6 @@
 /* Reads what a guest image asks for, wraps and binds its modules, and loads all of it. */
 #include "cli/guest.h"
 
-#include <elf.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,7 @@
 
 #include "cli/corpus.h"
 #include "cli/options.h"
-#include "vmm/elf64.h"
+#include "lib/elf.h"
 
 #define MAX_SPEC_BYTES 65536u
 #define MAX_LINE 400u
@@ -149,44 +148,52 @@ static bool parse_line(struct line *l, struct guest_spec *spec, struct error *er
 	return true;
 }
 
-bool guest_spec_read(const char *path, const struct blob *file, struct guest_spec *spec,
-		     struct error *err)
+/* Section s of the file, line by line. */
+static bool read_spec(const struct elfile *e, uint32_t s, struct guest_spec *spec,
+		      struct error *err)
 {
-	struct elf64 e;
+	const char *text = (const char *)elfile_contents(e, s);
 	Elf64_Shdr sh;
-	uint32_t s;
 
-	memset(spec, 0, sizeof(*spec));
-	if (!elf64_open(&e, path, file, ET_EXEC, err))
-		return false;
-	for (s = 1; s < e.nsections; s++) {
-		if (!elf64_section(&e, s, &sh, err))
-			return false;
-		if (!strcmp(elf64_section_name(&e, &sh), ".guardhouse"))
-			break;
-	}
-	if (s >= e.nsections) /* a guest without modules need not say anything */
-		return true;
-	if (sh.sh_type == SHT_NOBITS || sh.sh_size > MAX_SPEC_BYTES)
-		return elf64_bad(&e, elf64_section_at(&e, s), err,
-				 "section .guardhouse must have contents of at most %u bytes",
-				 MAX_SPEC_BYTES);
+	elfile_section(e, s, &sh);
+	if (!text || sh.sh_size > MAX_SPEC_BYTES)
+		return elfile_bad(e, elfile_section_at(e, s), err,
+				  "section .guardhouse must have contents of at most %u bytes",
+				  MAX_SPEC_BYTES);
 	for (uint64_t at = 0; at < sh.sh_size;) {
-		const char *start = (const char *)file->data + sh.sh_offset + at;
-		const char *end = memchr(start, '\n', sh.sh_size - at);
+		const char *start = text + at, *end = memchr(start, '\n', sh.sh_size - at);
 		size_t len = end ? (size_t)(end - start) : sh.sh_size - at;
-		struct line l = { .path = path, .offset = sh.sh_offset + at };
+		struct line l = { .path = e->path, .offset = sh.sh_offset + at };
 
 		if (len >= sizeof(l.text) || memchr(start, '\0', len))
-			return elf64_bad(&e, l.offset, err,
-					 "section .guardhouse: a line of %zu bytes, or not text",
-					 len);
+			return elfile_bad(e, l.offset, err,
+					  "section .guardhouse: a line of %zu bytes, or not text",
+					  len);
 		memcpy(l.text, start, len);
 		if (!parse_line(&l, spec, err))
 			return false;
 		at += len + 1;
 	}
 	return true;
+}
+
+bool guest_spec_read(const char *path, const struct blob *file, struct guest_spec *spec,
+		     struct error *err)
+{
+	struct elfile e;
+	bool ok = true; /* a guest without modules need not say anything */
+
+	memset(spec, 0, sizeof(*spec));
+	if (!elfile_open(&e, path, file, ET_EXEC, err))
+		return false;
+	for (uint32_t s = 1; s < e.nsections; s++) {
+		if (strcmp(elfile_section_name(&e, s), ".guardhouse") != 0)
+			continue;
+		ok = read_spec(&e, s, spec, err);
+		break;
+	}
+	elfile_close(&e);
+	return ok;
 }
 
 /* Beside the guest, in the modules' folder next to that, or in the corpus. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "lib/error.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 bool error_set(struct error *err, const char *fmt, ...)
@@ -14,4 +13,15 @@ bool error_set(struct error *err, const char *fmt, ...)
 	vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
 	return false;
+}
+
+bool error_at(struct error *err, const char *path, uint64_t offset, const char *fmt, va_list ap)
+{
+	char text[400];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	for (char *c = text; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	return error_set(err, "%s: offset 0x%llx: %s", path, (unsigned long long)offset, text);
 }

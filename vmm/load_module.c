@@ -139,7 +139,7 @@ static bool place_module(struct vm *vm, struct vm_module *m, vm_resolve_fn resol
 	struct placing p = { .vm = vm, .m = m, .err = err, .resolve = resolve, .ctx = ctx };
 	bool ok = false;
 
-	if (!elf64_open(&p.elf, m->name, &m->ko, ET_REL, err))
+	if (!elfile_open(&p.elf, m->name, &m->ko, ET_REL, err))
 		return false;
 	p.section = calloc(p.elf.nsections + 1, sizeof(*p.section));
 	p.import = calloc((size_t)p.elf.nsymbols + 1, sizeof(*p.import));
@@ -150,6 +150,7 @@ static bool place_module(struct vm *vm, struct vm_module *m, vm_resolve_fn resol
 		     module_relocate(&p) && module_patch_sites(&p) && module_names(&p);
 	free(p.section);
 	free(p.import);
+	elfile_close(&p.elf);
 	if (ok)
 		memcpy(m->base, p.base, sizeof(m->base));
 	return ok;

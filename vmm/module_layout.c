@@ -20,17 +20,17 @@ static bool starts(const char *s, const char *prefix)
 }
 
 /* Marked to be loaded, and really loaded: some only serve the kernel's loader. */
-static bool loaded(const struct elf64 *e, const Elf64_Shdr *sh)
+static bool loaded(const struct elfile *e, uint32_t i, const Elf64_Shdr *sh)
 {
-	const char *name = elf64_section_name(e, sh);
+	const char *name = elfile_section_name(e, i);
 
 	return (sh->sh_flags & SHF_ALLOC) && sh->sh_size && strcmp(name, ".modinfo") != 0 &&
 	       strcmp(name, "__versions") != 0 && !starts(name, ".discard");
 }
 
-static enum category category_of(const struct elf64 *e, const Elf64_Shdr *sh)
+static enum category category_of(const struct elfile *e, uint32_t i, const Elf64_Shdr *sh)
 {
-	const char *name = elf64_section_name(e, sh);
+	const char *name = elfile_section_name(e, i);
 
 	if (starts(name, ".data..percpu"))
 		return PERCPU;
@@ -90,28 +90,29 @@ static bool close_segment(const struct placing *p, const struct cursor *c)
 static bool place(struct placing *p, struct cursor *c, uint32_t i, const Elf64_Shdr *sh,
 		  enum category cat, bool init, bool fresh)
 {
-	const struct elf64 *e = &p->elf;
+	const struct elfile *e = &p->elf;
 	uint64_t align = sh->sh_addralign ? sh->sh_addralign : 1, at;
 	const struct gm_segment *s;
 
-	if ((align & (align - 1)) || align > VM_PAGE)
-		return elf64_bad(e, elf64_section_at(e, i), p->err, "section %s: alignment 0x%llx",
-				 elf64_section_name(e, sh), (unsigned long long)align);
+	if (align > VM_PAGE)
+		return elfile_bad(e, elfile_section_at(e, i), p->err,
+				  "section %s: alignment 0x%llx", elfile_section_name(e, i),
+				  (unsigned long long)align);
 	if (fresh || full(p, c)) {
 		if (c->segment == vm_manifest(p->m)->segments.count)
-			return elf64_bad(e, elf64_section_at(e, i), p->err,
-					 "section %s is in no segment of the manifest",
-					 elf64_section_name(e, sh));
+			return elfile_bad(e, elfile_section_at(e, i), p->err,
+					  "section %s is in no segment of the manifest",
+					  elfile_section_name(e, i));
 		c->segment++;
 		c->used = 0;
 	}
 	s = &vm_segments(p->m)[c->segment - 1];
 	at = (c->used + align - 1) & ~(align - 1);
 	if (!fits_category(s->kind, cat, init) || at > s->size || sh->sh_size > s->size - at)
-		return elf64_bad(
-			e, elf64_section_at(e, i), p->err,
+		return elfile_bad(
+			e, elfile_section_at(e, i), p->err,
 			"section %s (0x%llx bytes) does not go into segment %u (%s) of the manifest",
-			elf64_section_name(e, sh), (unsigned long long)sh->sh_size, c->segment - 1,
+			elfile_section_name(e, i), (unsigned long long)sh->sh_size, c->segment - 1,
 			vm_manifest_name(p->m, s->name));
 	p->section[i].loaded = true;
 	p->section[i].segment = c->segment - 1;
@@ -127,10 +128,9 @@ static bool place_category(struct placing *p, struct cursor *c, enum category ca
 	uint32_t i;
 
 	for (i = 1; i < p->elf.nsections; i++) {
-		if (!elf64_section(&p->elf, i, &sh, p->err))
-			return false;
-		if (!loaded(&p->elf, &sh) || category_of(&p->elf, &sh) != cat ||
-		    (cat != PERCPU && starts(elf64_section_name(&p->elf, &sh), ".init") != init))
+		elfile_section(&p->elf, i, &sh);
+		if (!loaded(&p->elf, i, &sh) || category_of(&p->elf, i, &sh) != cat ||
+		    (cat != PERCPU && starts(elfile_section_name(&p->elf, i), ".init") != init))
 			continue;
 		if (fresh && !close_segment(p, c))
 			return false;

@@ -44,7 +44,7 @@ static bool elf_names(struct names *n)
 		unsigned type, bind;
 		uint64_t address;
 
-		elf64_symbol(&p->elf, i, &sym);
+		elfile_symbol(&p->elf, i, &sym);
 		type = ELF64_ST_TYPE(sym.st_info);
 		bind = ELF64_ST_BIND(sym.st_info);
 		if (sym.st_shndx == SHN_UNDEF || sym.st_shndx >= p->elf.nsections ||
@@ -54,12 +54,12 @@ static bool elf_names(struct names *n)
 			continue;
 		address = p->base[p->section[sym.st_shndx].segment] +
 			  p->section[sym.st_shndx].offset + sym.st_value;
-		if (!vm_symbol_add(&n->list, "", elf64_symbol_name(&p->elf, &sym),
-				   p->elf.strings_size, address, sym.st_size,
+		if (!vm_symbol_add(&n->list, "", elfile_symbol_name(&p->elf, &sym), SIZE_MAX,
+				   address, sym.st_size,
 				   bind == STB_LOCAL ? VM_SYM_LOCAL : VM_SYM_GLOBAL))
 			return false;
 		if (type == STT_OBJECT && bind != STB_LOCAL)
-			boot_symbol(n, "", elf64_symbol_name(&p->elf, &sym), address);
+			boot_symbol(n, "", elfile_symbol_name(&p->elf, &sym), address);
 	}
 	return true;
 }
@@ -140,7 +140,7 @@ static bool boot_table(struct names *n)
 	Elf64_Sym sym;
 
 	for (i = 1; i < n->p->elf.nsymbols; i++) {
-		elf64_symbol(&n->p->elf, i, &sym);
+		elfile_symbol(&n->p->elf, i, &sym);
 		globals += ELF64_ST_TYPE(sym.st_info) == STT_OBJECT &&
 			   ELF64_ST_BIND(sym.st_info) != STB_LOCAL;
 	}

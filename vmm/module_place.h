@@ -3,14 +3,14 @@
 #ifndef VMM_MODULE_PLACE_H
 #define VMM_MODULE_PLACE_H
 
-#include "vmm/elf64.h"
+#include "lib/elf.h"
 #include "vmm/internal.h"
 
 /* One module while it is placed. */
 struct placing {
 	struct vm *vm;
 	struct vm_module *m;
-	struct elf64 elf;
+	struct elfile elf;
 	struct error *err;
 	vm_resolve_fn resolve;
 	void *ctx;

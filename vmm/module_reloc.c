@@ -9,18 +9,19 @@
 
 bool module_fill(struct placing *p)
 {
+	const uint8_t *data;
 	Elf64_Shdr sh;
 	uint32_t i;
 
 	for (i = 1; i < p->elf.nsections; i++) {
 		if (!p->section[i].loaded)
 			continue;
-		if (!elf64_section(&p->elf, i, &sh, p->err))
-			return false;
+		elfile_section(&p->elf, i, &sh);
+		data = elfile_contents(&p->elf, i);
 		/* module_layout() saw that sh_size fits; fresh memory is zero. */
-		if (sh.sh_type != SHT_NOBITS)
-			memcpy(placing_host(p, p->section[i].segment, p->section[i].offset),
-			       p->elf.data + sh.sh_offset, sh.sh_size);
+		if (data)
+			memcpy(placing_host(p, p->section[i].segment, p->section[i].offset), data,
+			       sh.sh_size);
 	}
 	return true;
 }
@@ -49,7 +50,7 @@ static bool exported(const struct vm *vm, const struct vm_module *self, const ch
 static bool import(struct placing *p, uint32_t n, const Elf64_Sym *sym, uint64_t at,
 		   uint64_t *value)
 {
-	const char *name = elf64_symbol_name(&p->elf, sym);
+	const char *name = elfile_symbol_name(&p->elf, sym);
 	const struct vm_symbol *s;
 
 	if (p->import[n]) {
@@ -62,8 +63,8 @@ static bool import(struct placing *p, uint32_t n, const Elf64_Sym *sym, uint64_t
 	else if (!exported(p->vm, p->m, name, value) &&
 		 !(p->resolve && p->resolve(p->ctx, name, value))) {
 		if (ELF64_ST_BIND(sym->st_info) != STB_WEAK)
-			return elf64_bad(&p->elf, at, p->err,
-					 "import %s: neither guest nor modules have it", name);
+			return elfile_bad(&p->elf, at, p->err,
+					  "import %s: neither guest nor modules have it", name);
 		*value = 0;
 	}
 	p->import[n] = *value;
@@ -75,9 +76,9 @@ static bool symbol_value(struct placing *p, uint32_t n, uint64_t at, uint64_t *v
 	Elf64_Sym sym;
 
 	if (n >= p->elf.nsymbols)
-		return elf64_bad(&p->elf, at, p->err, "relocation against symbol %u of %u", n,
-				 p->elf.nsymbols);
-	elf64_symbol(&p->elf, n, &sym);
+		return elfile_bad(&p->elf, at, p->err, "relocation against symbol %u of %u", n,
+				  p->elf.nsymbols);
+	elfile_symbol(&p->elf, n, &sym);
 	if (sym.st_shndx == SHN_UNDEF) {
 		*value = 0;
 		return n == 0 || import(p, n, &sym, at, value);
@@ -87,8 +88,8 @@ static bool symbol_value(struct placing *p, uint32_t n, uint64_t at, uint64_t *v
 		return true;
 	}
 	if (sym.st_shndx >= p->elf.nsections || !p->section[sym.st_shndx].loaded)
-		return elf64_bad(&p->elf, at, p->err, "relocation against %s, which is not loaded",
-				 elf64_symbol_name(&p->elf, &sym));
+		return elfile_bad(&p->elf, at, p->err, "relocation against %s, which is not loaded",
+				  elfile_symbol_name(&p->elf, &sym));
 	*value = p->base[p->section[sym.st_shndx].segment] + p->section[sym.st_shndx].offset +
 		 sym.st_value;
 	return true;
@@ -129,37 +130,39 @@ static size_t field_width(uint32_t type)
 	return type == R_X86_64_64 || type == R_X86_64_PC64 ? 8 : 4;
 }
 
-static bool relocate_section(struct placing *p, const Elf64_Shdr *rel)
+/* Section `index` has relocations of section `of`, which was placed. */
+static bool relocate_section(struct placing *p, uint32_t index, uint32_t of)
 {
-	const struct place *to = &p->section[rel->sh_info];
+	const struct place *to = &p->section[of];
+	struct elfile_relas relas;
 	const char *reason;
 	Elf64_Shdr target;
 	Elf64_Rela r;
-	uint64_t i, at, value = 0, gva;
-	uint32_t type;
+	uint64_t at, value = 0, gva;
+	uint32_t i, type;
 
-	if (!elf64_section(&p->elf, rel->sh_info, &target, p->err))
+	if (!elfile_relas(&p->elf, index, &relas, p->err))
 		return false;
-	for (i = 0; i < rel->sh_size / sizeof(r); i++) {
-		at = rel->sh_offset + i * sizeof(r);
-		memcpy(&r, p->elf.data + at, sizeof(r));
+	elfile_section(&p->elf, of, &target);
+	for (i = 0; i < relas.count; i++) {
+		at = elfile_rela(&relas, i, &r);
 		type = ELF64_R_TYPE(r.r_info);
 		if (type == R_X86_64_NONE)
 			continue;
 		if (r.r_offset > target.sh_size || field_width(type) > target.sh_size - r.r_offset)
-			return elf64_bad(&p->elf, at, p->err,
-					 "relocation at 0x%llx lies outside of section %s",
-					 (unsigned long long)r.r_offset,
-					 elf64_section_name(&p->elf, &target));
+			return elfile_bad(&p->elf, at, p->err,
+					  "relocation at 0x%llx lies outside of section %s",
+					  (unsigned long long)r.r_offset,
+					  elfile_section_name(&p->elf, of));
 		if (!symbol_value(p, (uint32_t)ELF64_R_SYM(r.r_info), at, &value))
 			return false;
 		gva = p->base[to->segment] + to->offset + r.r_offset;
 		if (!apply(type, placing_host(p, to->segment, to->offset + r.r_offset), gva,
 			   value + (uint64_t)r.r_addend, &reason))
-			return elf64_bad(&p->elf, at, p->err,
-					 "relocation of type %u in %s+0x%llx: %s", type,
-					 elf64_section_name(&p->elf, &target),
-					 (unsigned long long)r.r_offset, reason);
+			return elfile_bad(&p->elf, at, p->err,
+					  "relocation of type %u in %s+0x%llx: %s", type,
+					  elfile_section_name(&p->elf, of),
+					  (unsigned long long)r.r_offset, reason);
 	}
 	return true;
 }
@@ -170,16 +173,11 @@ bool module_relocate(struct placing *p)
 	uint32_t i;
 
 	for (i = 1; i < p->elf.nsections; i++) {
-		if (!elf64_section(&p->elf, i, &sh, p->err))
-			return false;
+		elfile_section(&p->elf, i, &sh);
 		if (sh.sh_type != SHT_RELA || sh.sh_info >= p->elf.nsections ||
 		    !p->section[sh.sh_info].loaded)
 			continue;
-		if (sh.sh_entsize != sizeof(Elf64_Rela) || sh.sh_size % sizeof(Elf64_Rela))
-			return elf64_bad(&p->elf, elf64_section_at(&p->elf, i), p->err,
-					 "relocations in records of %llu bytes",
-					 (unsigned long long)sh.sh_entsize);
-		if (!relocate_section(p, &sh))
+		if (!relocate_section(p, i, sh.sh_info))
 			return false;
 	}
 	return true;

@@ -413,7 +413,7 @@ bool ehframe_read(struct module *m)
 	size_t r = 0;
 
 	if (!index)
-		return refuse(m, m->ehdr.e_shoff,
+		return refuse(m, m->elf.eh.e_shoff,
 			      "neither ORC nor .eh_frame: nothing says where frames are "
 			      "(compile with -fasynchronous-unwind-tables)");
 	if (s->hdr.sh_type == SHT_NOBITS)

@@ -57,7 +57,7 @@ static struct segment *open_segment(struct module *m, const char *name, uint32_t
 	struct segment *g;
 
 	if (m->nsegments == GM_MAX_SEGMENTS) {
-		refuse(m, m->ehdr.e_shoff, "more than %u segments (too many private sections)",
+		refuse(m, m->elf.eh.e_shoff, "more than %u segments (too many private sections)",
 		       GM_MAX_SEGMENTS);
 		return NULL;
 	}

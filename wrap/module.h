@@ -12,10 +12,10 @@
 #ifndef WRAP_MODULE_H
 #define WRAP_MODULE_H
 
-#include <elf.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/elf.h"
 #include "wrap/wrap.h"
 
 #define WRAP_NONE 0xffffffffu
@@ -82,7 +82,7 @@ struct section {
 	Elf64_Shdr hdr; /* as read, then as it will be written (offsets aside) */
 	const char *name;
 	uint64_t file;	     /* of its contents in the input */
-	const uint8_t *data; /* hdr.sh_size bytes; NULL: NOBITS */
+	const uint8_t *data; /* hdr.sh_size bytes; NULL: NOBITS, or none */
 	uint8_t *own;	     /* data, if we made it */
 	enum role role;
 	struct rel *rels; /* sorted by offset */
@@ -169,9 +169,7 @@ struct module {
 	struct error *err;
 	char name[64];
 
-	const uint8_t *file;
-	size_t file_size;
-	Elf64_Ehdr ehdr;
+	struct elfile elf;
 	struct section *sections;
 	uint32_t nsections;
 	uint32_t symtab; /* section indexes */
@@ -210,7 +208,7 @@ bool refuse(struct module *m, uint64_t file_offset, const char *fmt, ...)
 /* Offset in the file of a place in a section. */
 uint64_t file_at(const struct section *s, uint64_t offset);
 
-/* object.c: reads `in`, bounds first. */
+/* object.c: reads `in`, which must stay until object_free(): names and contents lie there. */
 bool object_read(struct module *m, const struct blob *in);
 void object_free(struct module *m);
 /* Adds a section (contents not yet known) or a global hidden symbol; returns its index. */

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Reads a relocatable ELF object from hostile bytes. Nothing behind this file looks at an offset,
- * index or string of the input that was not proved here to lie inside it.
- *
- * ELF-64 object file format and the x86-64 psABI say what the fields mean; the file is read in
- * place, so that every message can name an exact file offset.
+ * A relocatable object as the later steps see it. What any ELF file must hold, lib/elf.c has
+ * judged; here it is what a module must hold. Nothing behind these two looks at an offset, index or
+ * string of the input that was not proved to lie inside it.
  */
 #include "wrap/module.h"
 
@@ -12,9 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MAX_SECTIONS 0xff00u /* SHN_LORESERVE: no extended numbering */
-#define MAX_SYMBOLS 4000000u
 
 void *wrap_alloc(size_t count, size_t size)
 {
@@ -58,17 +53,12 @@ void vec_free(struct vec *v)
 
 bool refuse(struct module *m, uint64_t file_offset, const char *fmt, ...)
 {
-	char text[400];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	error_at(m->err, m->path, file_offset, fmt, ap);
 	va_end(ap);
-	for (char *c = text; *c; c++)
-		if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e)
-			*c = '?'; /* names come from the input */
-	return error_set(m->err, "%s: offset 0x%llx: %s", m->path, (unsigned long long)file_offset,
-			 text);
+	return false;
 }
 
 uint64_t file_at(const struct section *s, uint64_t offset)
@@ -76,93 +66,26 @@ uint64_t file_at(const struct section *s, uint64_t offset)
 	return s->file + (s->hdr.sh_type == SHT_NOBITS ? 0 : offset);
 }
 
-static bool inside(const struct module *m, uint64_t offset, uint64_t size)
-{
-	return offset <= m->file_size && size <= m->file_size - offset;
-}
-
-/* The NUL-terminated string at `at` of a string table section, or NULL. */
-static const char *string_at(const struct section *strtab, uint64_t at)
-{
-	if (strtab->hdr.sh_type != SHT_STRTAB || at >= strtab->hdr.sh_size ||
-	    !memchr(strtab->data + at, 0, strtab->hdr.sh_size - at))
-		return NULL;
-	return (const char *)strtab->data + at;
-}
-
-static bool read_header(struct module *m)
-{
-	Elf64_Ehdr *e = &m->ehdr;
-
-	if (m->file_size < sizeof(*e))
-		return refuse(m, 0, "not an ELF object: only %zu bytes, a header has %zu",
-			      m->file_size, sizeof(*e));
-	memcpy(e, m->file, sizeof(*e));
-	if (memcmp(e->e_ident, ELFMAG, SELFMAG) != 0)
-		return refuse(m, 0, "not an ELF object: no ELF magic");
-	if (e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_ident[EI_DATA] != ELFDATA2LSB ||
-	    e->e_ident[EI_VERSION] != EV_CURRENT)
-		return refuse(m, EI_CLASS, "not a 64-bit little-endian ELF object");
-	if (e->e_type != ET_REL)
-		return refuse(m, offsetof(Elf64_Ehdr, e_type),
-			      "ELF type %u: a module is a relocatable object (%u)", e->e_type,
-			      ET_REL);
-	if (e->e_machine != EM_X86_64)
-		return refuse(m, offsetof(Elf64_Ehdr, e_machine), "machine %u is not x86-64",
-			      e->e_machine);
-	if (e->e_phnum != 0)
-		return refuse(m, offsetof(Elf64_Ehdr, e_phnum), "program headers in an object");
-	if (e->e_shentsize != sizeof(Elf64_Shdr) || e->e_shnum < 2 || e->e_shnum >= MAX_SECTIONS)
-		return refuse(m, offsetof(Elf64_Ehdr, e_shentsize),
-			      "%u section headers of %u bytes", e->e_shnum, e->e_shentsize);
-	if (e->e_shstrndx >= e->e_shnum)
-		return refuse(m, offsetof(Elf64_Ehdr, e_shstrndx),
-			      "section %u, which has the names, is not there", e->e_shstrndx);
-	if (!inside(m, e->e_shoff, (uint64_t)e->e_shnum * sizeof(Elf64_Shdr)))
-		return refuse(m, offsetof(Elf64_Ehdr, e_shoff),
-			      "section headers at 0x%llx lie outside the file",
-			      (unsigned long long)e->e_shoff);
-	return true;
-}
-
+/* libelf's view of it as the later steps want it: their contents are what they may change. */
 static bool read_sections(struct module *m)
 {
-	m->nsections = m->ehdr.e_shnum;
+	m->nsections = m->elf.nsections;
 	m->sections = wrap_alloc(m->nsections, sizeof(*m->sections));
 	for (uint32_t i = 0; i < m->nsections; i++) {
 		struct section *s = &m->sections[i];
-		uint64_t at = m->ehdr.e_shoff + i * sizeof(s->hdr);
 
-		memcpy(&s->hdr, m->file + at, sizeof(s->hdr));
-		s->name = "";
+		elfile_section(&m->elf, i, &s->hdr);
 		s->segment = WRAP_NONE;
-		if (i == 0 && s->hdr.sh_type != SHT_NULL)
-			return refuse(m, at, "section 0 has type %u", s->hdr.sh_type);
+		s->name = i ? elfile_section_name(&m->elf, i) : "";
 		if (s->hdr.sh_type == SHT_NULL)
 			continue;
-		if (s->hdr.sh_type != SHT_NOBITS) {
-			if (!inside(m, s->hdr.sh_offset, s->hdr.sh_size))
-				return refuse(m, at, "section %u lies outside the file", i);
-			s->data = m->file + s->hdr.sh_offset;
-		} else if (s->hdr.sh_size > (uint64_t)GM_MAX_PAGES * GM_PAGE) {
-			return refuse(m, at, "section %u of 0x%llx bytes: more than a module has",
-				      i, (unsigned long long)s->hdr.sh_size);
-		}
+		if (s->hdr.sh_type == SHT_NOBITS &&
+		    s->hdr.sh_size > (uint64_t)GM_MAX_PAGES * GM_PAGE)
+			return refuse(m, elfile_section_at(&m->elf, i),
+				      "section %u of 0x%llx bytes: more than a module has", i,
+				      (unsigned long long)s->hdr.sh_size);
 		s->file = s->hdr.sh_offset;
-		if (s->hdr.sh_addralign & (s->hdr.sh_addralign - 1))
-			return refuse(m, at, "section %u: alignment 0x%llx is no power of two", i,
-				      (unsigned long long)s->hdr.sh_addralign);
-		if (s->hdr.sh_link >= m->nsections)
-			return refuse(m, at, "section %u: link to section %u, which is not there",
-				      i, s->hdr.sh_link);
-	}
-	for (uint32_t i = 1; i < m->nsections; i++) {
-		struct section *s = &m->sections[i];
-
-		s->name = string_at(&m->sections[m->ehdr.e_shstrndx], s->hdr.sh_name);
-		if (!s->name)
-			return refuse(m, m->ehdr.e_shoff + i * sizeof(s->hdr),
-				      "section %u: its name lies outside the string table", i);
+		s->data = elfile_contents(&m->elf, i);
 	}
 	return true;
 }
@@ -180,40 +103,17 @@ static bool printable(const char *s)
 
 static bool read_symbols(struct module *m)
 {
-	const struct section *s;
-	uint64_t n;
-
-	for (uint32_t i = 1; i < m->nsections; i++) {
-		if (m->sections[i].hdr.sh_type == SHT_SYMTAB_SHNDX)
-			return refuse(m, m->sections[i].file, "extended section numbers (%s)",
-				      m->sections[i].name);
-		if (m->sections[i].hdr.sh_type != SHT_SYMTAB)
-			continue;
-		if (m->symtab)
-			return refuse(m, m->sections[i].file, "a second symbol table");
-		m->symtab = i;
-	}
-	if (!m->symtab)
-		return refuse(m, m->ehdr.e_shoff, "no symbol table");
-	s = &m->sections[m->symtab];
-	n = s->hdr.sh_size / sizeof(Elf64_Sym);
-	if (s->hdr.sh_entsize != sizeof(Elf64_Sym) || s->hdr.sh_size % sizeof(Elf64_Sym) ||
-	    n == 0 || n > MAX_SYMBOLS || s->hdr.sh_info > n)
-		return refuse(m, s->file, "malformed symbol table %s", s->name);
-	m->nsymbols = (uint32_t)n;
-	m->symbols = wrap_alloc(n, sizeof(*m->symbols));
-	for (uint32_t i = 0; i < n; i++) {
+	m->symtab = m->elf.symtab;
+	m->nsymbols = m->elf.nsymbols;
+	if (!m->nsymbols)
+		return refuse(m, m->elf.eh.e_shoff, "no symbol table, or an empty one");
+	m->symbols = wrap_alloc(m->nsymbols, sizeof(*m->symbols));
+	for (uint32_t i = 0; i < m->nsymbols; i++) {
 		struct symbol *y = &m->symbols[i];
-		uint64_t at = s->file + i * sizeof(y->sym);
+		uint64_t at = elfile_symbol_at(&m->elf, i);
 
-		memcpy(&y->sym, s->data + i * sizeof(y->sym), sizeof(y->sym));
-		y->name = string_at(&m->sections[s->hdr.sh_link], y->sym.st_name);
-		if (!y->name)
-			return refuse(m, at, "symbol %u: its name lies outside the string table",
-				      i);
-		if (y->sym.st_shndx >= m->nsections && y->sym.st_shndx < SHN_LORESERVE)
-			return refuse(m, at, "symbol %s in section %u, which is not there", y->name,
-				      y->sym.st_shndx);
+		elfile_symbol(&m->elf, i, &y->sym);
+		y->name = elfile_symbol_name(&m->elf, &y->sym);
 		if (y->sym.st_shndx != SHN_UNDEF && y->sym.st_shndx < SHN_LORESERVE &&
 		    y->sym.st_value > m->sections[y->sym.st_shndx].hdr.sh_size)
 			return refuse(m, at, "symbol %s lies behind its section's end", y->name);
@@ -252,7 +152,8 @@ static int by_offset(const void *a, const void *b)
 static bool read_relocations(struct module *m, uint32_t index)
 {
 	struct section *rs = &m->sections[index], *s;
-	uint64_t at = m->ehdr.e_shoff + index * sizeof(rs->hdr), n;
+	uint64_t at = elfile_section_at(&m->elf, index);
+	struct elfile_relas relas;
 
 	if (rs->hdr.sh_info == 0 || rs->hdr.sh_info >= m->nsections || rs->hdr.sh_info == index)
 		return refuse(m, at, "%s: relocates section %u, which is not there", rs->name,
@@ -262,24 +163,24 @@ static bool read_relocations(struct module *m, uint32_t index)
 		return true;
 	if (rs->hdr.sh_type == SHT_REL)
 		return refuse(m, rs->file, "%s: relocations without addends", rs->name);
-	if (rs->hdr.sh_link != m->symtab || rs->hdr.sh_entsize != sizeof(Elf64_Rela) ||
-	    rs->hdr.sh_size % sizeof(Elf64_Rela))
-		return refuse(m, at, "%s: malformed relocation section", rs->name);
+	if (rs->hdr.sh_link != m->symtab)
+		return refuse(m, at, "%s: relocations with symbols of section %u", rs->name,
+			      rs->hdr.sh_link);
 	if (rs->hdr.sh_flags & SHF_ALLOC)
 		return refuse(m, at, "%s: relocation section that is to be loaded", rs->name);
 	if (s->rela)
 		return refuse(m, at, "%s: a second relocation section of %s", rs->name, s->name);
+	if (!elfile_relas(&m->elf, index, &relas, m->err))
+		return false;
 	s->rela = index;
-	n = rs->hdr.sh_size / sizeof(Elf64_Rela);
-	s->rels = wrap_alloc(n, sizeof(*s->rels));
-	for (uint64_t i = 0; i < n; i++) {
+	s->rels = wrap_alloc(relas.count, sizeof(*s->rels));
+	for (uint32_t i = 0; i < relas.count; i++) {
 		Elf64_Rela r;
 		struct rel *out = &s->rels[s->nrels];
+		uint64_t file = elfile_rela(&relas, i, &r);
 
-		memcpy(&r, rs->data + i * sizeof(r), sizeof(r));
 		*out = (struct rel){ r.r_offset, (uint32_t)ELF64_R_TYPE(r.r_info),
-				     (uint32_t)ELF64_R_SYM(r.r_info), r.r_addend,
-				     rs->file + i * sizeof(r) };
+				     (uint32_t)ELF64_R_SYM(r.r_info), r.r_addend, file };
 		if (out->type == R_X86_64_NONE)
 			continue;
 		if (!rel_width(out->type))
@@ -365,9 +266,8 @@ static void collect_functions(struct module *m)
 
 bool object_read(struct module *m, const struct blob *in)
 {
-	m->file = in->data;
-	m->file_size = in->size;
-	if (!read_header(m) || !read_sections(m) || !read_symbols(m))
+	if (!elfile_open(&m->elf, m->path, in, ET_REL, m->err) || !read_sections(m) ||
+	    !read_symbols(m))
 		return false;
 	for (uint32_t i = 1; i < m->nsections; i++)
 		if ((m->sections[i].hdr.sh_type == SHT_RELA ||
@@ -391,6 +291,7 @@ void object_free(struct module *m)
 	free(m->symbols);
 	free(m->functions);
 	free(m->imports);
+	elfile_close(&m->elf);
 	vec_free(&m->entries);
 	vec_free(&m->gates);
 	vec_free(&m->raw);
@@ -408,7 +309,7 @@ uint32_t object_add_section(struct module *m, const char *name, uint32_t type, u
 	memcpy(grown, m->sections, m->nsections * sizeof(*grown));
 	free(m->sections);
 	m->sections = grown;
-	*s = (struct section){ .name = name, .segment = WRAP_NONE, .file = m->file_size };
+	*s = (struct section){ .name = name, .segment = WRAP_NONE, .file = m->elf.size };
 	s->hdr.sh_type = type;
 	s->hdr.sh_flags = flags;
 	s->hdr.sh_addralign = align;

@@ -70,7 +70,7 @@ bool orc_read(struct module *m)
 		return true;
 	if (!data || !ip || d->role != ROLE_TABLE || p->role != ROLE_TABLE ||
 	    d->hdr.sh_type == SHT_NOBITS || p->hdr.sh_type == SHT_NOBITS)
-		return refuse(m, m->ehdr.e_shoff, "ORC data without its other half");
+		return refuse(m, m->elf.eh.e_shoff, "ORC data without its other half");
 	n = p->hdr.sh_size / 4;
 	if (p->hdr.sh_size % 4 || d->hdr.sh_size != n * 6)
 		return refuse(m, file_at(d, 0), "0x%llx bytes of ORC records for 0x%llx of places",

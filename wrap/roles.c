@@ -83,7 +83,7 @@ static bool is_private(const struct module *m, const char *name)
 static bool assign(struct module *m, uint32_t index)
 {
 	struct section *s = &m->sections[index];
-	uint64_t at = m->ehdr.e_shoff + index * sizeof(s->hdr), flags = s->hdr.sh_flags;
+	uint64_t at = m->elf.eh.e_shoff + index * sizeof(s->hdr), flags = s->hdr.sh_flags;
 	const uint64_t known = SHF_ALLOC | SHF_WRITE | SHF_EXECINSTR | SHF_MERGE | SHF_STRINGS |
 			       SHF_INFO_LINK | SHF_LINK_ORDER;
 	bool found = false;

@@ -29,7 +29,7 @@ static void set_name(struct module *m)
 static bool not_wrapped(struct module *m)
 {
 	return (!section_named(m, ".guard.gates") && !section_named(m, ".guard.text")) ||
-	       refuse(m, m->ehdr.e_shoff, "this module is already wrapped");
+	       refuse(m, m->elf.eh.e_shoff, "this module is already wrapped");
 }
 
 static bool private_sections_exist(struct module *m)
@@ -38,7 +38,7 @@ static bool private_sections_exist(struct module *m)
 		uint32_t s = section_named(m, m->opt->private_sections[i]);
 
 		if (!s || m->sections[s].role != ROLE_PRIVATE)
-			return refuse(m, m->ehdr.e_shoff, "no loaded section %s to make private",
+			return refuse(m, m->elf.eh.e_shoff, "no loaded section %s to make private",
 				      m->opt->private_sections[i]);
 	}
 	return true;

@@ -10,37 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct writer {
-	uint8_t *data;
-	size_t size, room;
-};
-
-static void pad_to(struct writer *w, size_t size)
-{
-	if (size > w->room) {
-		size_t room = size + size / 2 + 4096;
-		uint8_t *grown = wrap_alloc(room, 1);
-
-		if (w->size)
-			memcpy(grown, w->data, w->size);
-		free(w->data);
-		w->data = grown;
-		w->room = room;
-	}
-	if (size > w->size)
-		w->size = size;
-}
-
-static size_t append(struct writer *w, const void *bytes, size_t n, size_t align)
-{
-	size_t at = (w->size + align - 1) / align * align;
-
-	pad_to(w, at + n);
-	if (n)
-		memcpy(w->data + at, bytes, n);
-	return at;
-}
-
 /* A table made anew: its bytes, owned by its section from then on. */
 static void replace(struct section *s, struct vec *bytes)
 {
@@ -115,7 +84,7 @@ static void make_symtab(struct module *m, uint32_t first_new)
 
 static void make_section_names(struct module *m, uint32_t first_new)
 {
-	struct section *str = &m->sections[m->ehdr.e_shstrndx];
+	struct section *str = &m->sections[m->elf.eh.e_shstrndx];
 	struct vec names = { 0 };
 
 	memcpy(vec_add(&names, 1, str->hdr.sh_size), str->data, str->hdr.sh_size);
@@ -137,10 +106,9 @@ static void hide_private(struct module *m, struct section *s)
 /* m is spent afterwards: private contents are gone, tables are replaced. */
 bool write_elf(struct module *m, struct blob *out)
 {
-	uint32_t old_sections = m->ehdr.e_shnum, old_symbols = m->nsymbols - 2;
-	struct writer w = { 0 };
-	Elf64_Ehdr e = m->ehdr;
-	size_t headers;
+	uint32_t old_sections = m->elf.nsections, old_symbols = m->nsymbols - 2;
+	struct elfile_part *parts;
+	bool ok;
 
 	add_rela_section(m, m->thunks_section, ".rela.guard.text");
 	add_rela_section(m, m->gates_section, ".rela.guard.gates");
@@ -150,26 +118,12 @@ bool write_elf(struct module *m, struct blob *out)
 	make_symtab(m, old_symbols);
 	make_section_names(m, old_sections);
 
-	append(&w, &e, sizeof(e), 1);
-	for (uint32_t i = 1; i < m->nsections; i++) {
-		struct section *s = &m->sections[i];
-		size_t align = s->hdr.sh_addralign ? (size_t)s->hdr.sh_addralign : 1;
-
-		hide_private(m, s);
-		if (align > GM_PAGE)
-			align = GM_PAGE; /* of sections that are not loaded: only a wish */
-		s->hdr.sh_offset = append(
-			&w, s->data, s->hdr.sh_type == SHT_NOBITS || !s->data ? 0 : s->hdr.sh_size,
-			align);
+	parts = wrap_alloc(m->nsections, sizeof(*parts));
+	for (uint32_t i = 0; i < m->nsections; i++) {
+		hide_private(m, &m->sections[i]);
+		parts[i] = (struct elfile_part){ &m->sections[i].hdr, m->sections[i].data };
 	}
-	headers = (w.size + 7) / 8 * 8;
-	pad_to(&w, headers);
-	for (uint32_t i = 0; i < m->nsections; i++)
-		append(&w, &m->sections[i].hdr, sizeof(Elf64_Shdr), 1);
-	e.e_shoff = headers;
-	e.e_shnum = (Elf64_Half)m->nsections;
-	memcpy(w.data, &e, sizeof(e));
-	out->data = w.data;
-	out->size = w.size;
-	return true;
+	ok = elfile_write(m->path, &m->elf.eh, NULL, parts, m->nsections, out, m->err);
+	free(parts);
+	return ok;
 }
