@@ -3,13 +3,24 @@
  * G6: long random sequences of events, half of what an honest guest would do next, half not. No
  * verdict is expected; what must hold always is checked by the world after every event: views as
  * the VMM was told, privileges within the binding, nobody privileged in a module that is not
- * announced, no touch of a frame that the contract forbids. Seeded: a failure can be repeated.
+ * announced, no touch of a frame that the contract forbids. Beside that a ledger, kept from the log
+ * lines alone, says that every return went where its call came from, and once. Seeded: a failure can
+ * be repeated.
  */
 #include "tests/support/check.h"
 #include "tests/support/conditions.h"
 
 #define VCPUS 3u
 #define SAVED 12u
+#define LEDGER 256u
+
+/* What a later crossing owes: the word that an activation or a call-out remembers. */
+struct owed {
+	bool open;
+	uint8_t module;
+	uint64_t key; /* activation's serial, or the call-out's slot */
+	uint64_t word;
+};
 
 struct chaos {
 	struct world *w;
@@ -17,12 +28,76 @@ struct chaos {
 	struct guard_cpu saved[SAVED];
 	struct cond_undo undo;
 	uint64_t entered, returned, resumed;
+	struct owed home[LEDGER], out[LEDGER];
+	uint64_t settled;
 };
 
 static uint32_t roll(struct chaos *c, uint32_t n)
 {
 	c->x = c->x * 6364136223846793005ull + 1442695040888963407ull;
 	return (uint32_t)((c->x >> 33) % n);
+}
+
+static struct owed *owed(struct owed *book, uint8_t module, uint64_t key, bool make)
+{
+	unsigned i;
+
+	for (i = 0; i < LEDGER; i++)
+		if (book[i].open && book[i].module == module && book[i].key == key)
+			return &book[i];
+	for (i = 0; make && i < LEDGER; i++)
+		if (!book[i].open)
+			return &book[i];
+	return NULL;
+}
+
+static void promise(struct owed *book, uint8_t module, uint64_t key, uint64_t word)
+{
+	struct owed *o = owed(book, module, key, true);
+
+	if (o) /* else the book is full of abandoned ones: this one goes unchecked */
+		*o = (struct owed){ true, module, key, word };
+}
+
+static void settle(struct chaos *c, struct owed *book, uint8_t module, uint64_t key, uint64_t word,
+		   bool must)
+{
+	struct owed *o = owed(book, module, key, false);
+
+	if (!o) {
+		/* unless the book is full, and the promise may have found no line */
+		assert_false(must && owed(book, GUARD_VIEW_U, 0, true));
+		return;
+	}
+	assert_int_equal(o->word, word);
+	o->open = false;
+	c->settled++;
+}
+
+/* Reads the exchanges off the lines of the last decision. */
+static void keep_books(struct chaos *c)
+{
+	const struct guard_decision *d = &c->w->d;
+	unsigned i;
+
+	for (i = 0; i < d->nlines; i++) {
+		const struct guard_line *l = &d->line[i];
+		struct wmodule *m = l->module < 2 ? &c->w->module[l->module] : NULL;
+
+		if (!m || m->options.views || l->verdict != GUARD_V_OK || !l->slot)
+			continue;
+		if (l->event == GUARD_ENTER_CALL)
+			promise(c->home, l->module, l->act, l->old_word);
+		else if (l->event == GUARD_LEAVE_RETURN)
+			settle(c, c->home, l->module, l->act, l->new_word, false);
+		else if (l->event == GUARD_LEAVE_CALL &&
+			 l->new_word == w_gate(m, GATE_ENTER_RETURN))
+			promise(c->out, l->module, l->slot, l->old_word);
+		else if (l->event == GUARD_LEAVE_CALL)
+			settle(c, c->home, l->module, l->act, l->new_word, false);
+		else if (l->event == GUARD_ENTER_RETURN)
+			settle(c, c->out, l->module, l->slot, d->cpu.rip, true);
+	}
 }
 
 /* As a guest's push: where nothing is mapped, nothing happens. */
@@ -176,7 +251,7 @@ static void repair(struct chaos *c, struct wmodule *m)
 {
 	struct world *w = c->w;
 	struct guard_decision d;
-	unsigned v, tries;
+	unsigned v, tries, i;
 
 	cond_undo(&c->undo);
 	fake_forget(w->vmm);
@@ -194,6 +269,10 @@ static void repair(struct chaos *c, struct wmodule *m)
 		expect_ok(guard_unregister(w->guard, m->index, &d));
 		expect_ok(w_register(w, m));
 		w_grant_all(w, m);
+		for (i = 0; i < LEDGER; i++) {
+			c->home[i].open &= c->home[i].module != m->index;
+			c->out[i].open &= c->out[i].module != m->index;
+		}
 	}
 	for (v = 0; v < VCPUS && w->stopped[v];)
 		v++;
@@ -230,7 +309,10 @@ static void run(uint64_t seed, unsigned steps, const struct std_options *o)
 		else
 			hostile_step(&c, v, m);
 		c.w->vmm->njournal = 0;
+		keep_books(&c);
+		c.w->d.nlines = 0;
 	}
+	assert_true(c.w->stopped[0] || o->policy.refusal || c.settled > steps / 400);
 	assert_true(c.w->stopped[0] || o->policy.refusal || c.entered > steps / 200);
 	w_destroy(c.w);
 }
