@@ -5,17 +5,17 @@
  */
 #include "hosted/image.h"
 
-#include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hosted/guest_code.h"
+#include "lib/elf.h"
 #include "vmm/abi.h"
 
 #define PAGE 4096u
 #define VECTORS 256u
-#define FIRST_FILE_OFFSET 0x1000u
+#define FIRST_FILE_OFFSET 0x1000u /* of the text: the page behind the headers */
 
 /* The data segment: IDT; GDT and TSS; the stack of faults that may find no other; the imports. */
 #define DATA_GDT 0x1000u
@@ -42,10 +42,10 @@ static uint64_t page_up(uint64_t n)
 	return (n + PAGE - 1) / PAGE * PAGE;
 }
 
-/* Sizes and file offsets, settled before a byte is written. */
+/* Sizes, and where contents lie in one buffer; settled before a byte is written. */
 struct plan {
-	uint64_t text_bytes, data, data_bytes, data_offset;
-	uint64_t symtab_offset, strtab_offset, strtab_bytes, shstrtab_offset, section_offset, total;
+	uint64_t text_bytes, data, data_bytes;
+	uint64_t data_at, symtab_at, strtab_at, strtab_bytes, total;
 	size_t symbols;
 };
 
@@ -65,14 +65,12 @@ static void plan_file(struct plan *p, struct image_import *imports, size_t n)
 		}
 	}
 	p->data_bytes = data;
-	p->data_offset = FIRST_FILE_OFFSET + p->text_bytes;
 	p->symbols = 1 + VECTORS + 2 + n;
-	p->symtab_offset = p->data_offset + DATA_FILE_BYTES;
-	p->strtab_offset = p->symtab_offset + p->symbols * sizeof(Elf64_Sym);
 	p->strtab_bytes = p->symbols * NAME_MAX_BYTES;
-	p->shstrtab_offset = p->strtab_offset + p->strtab_bytes;
-	p->section_offset = (p->shstrtab_offset + sizeof(section_names) + 7) & ~7ull;
-	p->total = p->section_offset + SECTIONS * sizeof(Elf64_Shdr);
+	p->data_at = p->text_bytes;
+	p->symtab_at = p->data_at + DATA_FILE_BYTES;
+	p->strtab_at = p->symtab_at + p->symbols * sizeof(Elf64_Sym);
+	p->total = p->strtab_at + p->strtab_bytes;
 }
 
 static void put_stub(uint8_t *at, bool vector)
@@ -154,7 +152,7 @@ static void put_idt(uint8_t *idt)
 	}
 }
 
-static void put_symbol(uint8_t *file, const struct plan *p, size_t i, const char *name,
+static void put_symbol(uint8_t *contents, const struct plan *p, size_t i, const char *name,
 		       uint64_t value, uint64_t size, bool data)
 {
 	Elf64_Sym sym = {
@@ -165,77 +163,76 @@ static void put_symbol(uint8_t *file, const struct plan *p, size_t i, const char
 		.st_size = size,
 	};
 
-	memcpy(file + p->symtab_offset + i * sizeof(sym), &sym, sizeof(sym));
-	snprintf((char *)file + p->strtab_offset + i * NAME_MAX_BYTES, NAME_MAX_BYTES, "%s", name);
+	memcpy(contents + p->symtab_at + i * sizeof(sym), &sym, sizeof(sym));
+	snprintf((char *)contents + p->strtab_at + i * NAME_MAX_BYTES, NAME_MAX_BYTES, "%s", name);
 }
 
-static void put_symbols(uint8_t *file, const struct plan *p, const struct image_import *imports,
+static void put_symbols(uint8_t *contents, const struct plan *p, const struct image_import *imports,
 			size_t n)
 {
 	char name[32];
 	size_t i = 1;
 
-	put_symbol(file, p, i++, "hosted_boot", image_code(guest_boot), 32, false);
-	put_symbol(file, p, i++, "hosted_return", image_code(guest_return), 8, false);
+	put_symbol(contents, p, i++, "hosted_boot", image_code(guest_boot), 32, false);
+	put_symbol(contents, p, i++, "hosted_return", image_code(guest_return), 8, false);
 	for (unsigned v = 0; v < VECTORS; v++) {
 		snprintf(name, sizeof(name), "vector_%u", v);
-		put_symbol(file, p, i++, name, IMAGE_VECTORS + v * IMAGE_STUB_BYTES,
+		put_symbol(contents, p, i++, name, IMAGE_VECTORS + v * IMAGE_STUB_BYTES,
 			   IMAGE_STUB_BYTES, false);
 	}
 	for (size_t k = 0; k < n; k++)
-		put_symbol(file, p, i++, imports[k].name, imports[k].gva,
+		put_symbol(contents, p, i++, imports[k].name, imports[k].gva,
 			   imports[k].data ? IMAGE_DATUM_BYTES : IMAGE_STUB_BYTES, imports[k].data);
 }
 
-static void put_headers(uint8_t *file, const struct plan *p)
+/* The writer puts the text at the first page behind the headers, and the data behind the text. */
+static bool write_file(struct blob *out, const uint8_t *contents, const struct plan *p,
+		       struct error *err)
 {
-	Elf64_Ehdr eh = {
+	const Elf64_Ehdr eh = {
 		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
 			     EV_CURRENT },
 		.e_type = ET_EXEC,
 		.e_machine = EM_X86_64,
 		.e_version = EV_CURRENT,
 		.e_entry = image_code(guest_boot),
-		.e_phoff = sizeof(Elf64_Ehdr),
-		.e_shoff = p->section_offset,
-		.e_ehsize = sizeof(Elf64_Ehdr),
-		.e_phentsize = sizeof(Elf64_Phdr),
 		.e_phnum = 2,
-		.e_shentsize = sizeof(Elf64_Shdr),
-		.e_shnum = SECTIONS,
 		.e_shstrndx = SEC_SHSTRTAB,
 	};
-	Elf64_Phdr ph[2] = {
+	const Elf64_Phdr ph[2] = {
 		{ PT_LOAD, PF_R | PF_X, FIRST_FILE_OFFSET, IMAGE_BASE, IMAGE_BASE - GH_KERNEL_BASE,
 		  p->text_bytes, p->text_bytes, PAGE },
-		{ PT_LOAD, PF_R | PF_W, p->data_offset, p->data, p->data - GH_KERNEL_BASE,
-		  DATA_FILE_BYTES, p->data_bytes, PAGE },
+		{ PT_LOAD, PF_R | PF_W, FIRST_FILE_OFFSET + p->text_bytes, p->data,
+		  p->data - GH_KERNEL_BASE, DATA_FILE_BYTES, p->data_bytes, PAGE },
 	};
 	Elf64_Shdr sh[SECTIONS] = {
-		[SEC_TEXT] = { 1, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, IMAGE_BASE,
-			       FIRST_FILE_OFFSET, p->text_bytes, 0, 0, PAGE, 0 },
-		[SEC_DATA] = { 7, SHT_PROGBITS, SHF_ALLOC | SHF_WRITE, p->data, p->data_offset,
-			       DATA_FILE_BYTES, 0, 0, PAGE, 0 },
-		[SEC_SYMTAB] = { 13, SHT_SYMTAB, 0, 0, p->symtab_offset,
-				 p->symbols * sizeof(Elf64_Sym), SEC_STRTAB, 1, 8,
-				 sizeof(Elf64_Sym) },
-		[SEC_STRTAB] = { 21, SHT_STRTAB, 0, 0, p->strtab_offset, p->strtab_bytes, 0, 0, 1,
-				 0 },
-		[SEC_SHSTRTAB] = { 29, SHT_STRTAB, 0, 0, p->shstrtab_offset, sizeof(section_names),
-				   0, 0, 1, 0 },
+		[SEC_TEXT] = { 1, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, IMAGE_BASE, 0,
+			       p->text_bytes, 0, 0, PAGE, 0 },
+		[SEC_DATA] = { 7, SHT_PROGBITS, SHF_ALLOC | SHF_WRITE, p->data, 0, DATA_FILE_BYTES,
+			       0, 0, PAGE, 0 },
+		[SEC_SYMTAB] = { 13, SHT_SYMTAB, 0, 0, 0, p->symbols * sizeof(Elf64_Sym),
+				 SEC_STRTAB, 1, 8, sizeof(Elf64_Sym) },
+		[SEC_STRTAB] = { 21, SHT_STRTAB, 0, 0, 0, p->strtab_bytes, 0, 0, 1, 0 },
+		[SEC_SHSTRTAB] = { 29, SHT_STRTAB, 0, 0, 0, sizeof(section_names), 0, 0, 1, 0 },
+	};
+	struct elfile_part parts[SECTIONS] = {
+		[SEC_NULL] = { &sh[SEC_NULL], NULL },
+		[SEC_TEXT] = { &sh[SEC_TEXT], contents },
+		[SEC_DATA] = { &sh[SEC_DATA], contents + p->data_at },
+		[SEC_SYMTAB] = { &sh[SEC_SYMTAB], contents + p->symtab_at },
+		[SEC_STRTAB] = { &sh[SEC_STRTAB], contents + p->strtab_at },
+		[SEC_SHSTRTAB] = { &sh[SEC_SHSTRTAB], section_names },
 	};
 
-	memcpy(file, &eh, sizeof(eh));
-	memcpy(file + eh.e_phoff, ph, sizeof(ph));
-	memcpy(file + p->shstrtab_offset, section_names, sizeof(section_names));
-	memcpy(file + p->section_offset, sh, sizeof(sh));
+	return elfile_write("hosted kernel", &eh, ph, parts, SECTIONS, out, err);
 }
 
 bool image_build(struct image *img, struct image_import *imports, size_t n, enum gm_x_kind x,
 		 struct error *err)
 {
 	struct plan p = { 0 };
-	uint8_t *file;
+	uint8_t *contents;
+	bool ok;
 
 	for (size_t i = 0; i < n; i++)
 		if (strlen(imports[i].name) >= NAME_MAX_BYTES)
@@ -244,17 +241,16 @@ bool image_build(struct image *img, struct image_import *imports, size_t n, enum
 	plan_file(&p, imports, n);
 	if ((size_t)(guest_code_end - guest_code) > PAGE)
 		return error_set(err, "the hosted kernel's guest code outgrew its page");
-	file = calloc(1, p.total);
-	if (!file)
+	contents = calloc(1, p.total);
+	if (!contents)
 		return error_set(err, "out of memory for the hosted kernel's image");
-	put_headers(file, &p);
-	put_text(file + FIRST_FILE_OFFSET, imports, n, p.data, x);
-	put_idt(file + p.data_offset);
-	put_tss(file + p.data_offset, p.data);
-	put_symbols(file, &p, imports, n);
-	img->elf.data = file;
-	img->elf.size = p.total;
+	put_text(contents, imports, n, p.data, x);
+	put_idt(contents + p.data_at);
+	put_tss(contents + p.data_at, p.data);
+	put_symbols(contents, &p, imports, n);
+	ok = write_file(&img->elf, contents, &p, err);
+	free(contents);
 	img->data = p.data;
 	img->data_bytes = p.data_bytes;
-	return true;
+	return ok;
 }
