@@ -57,7 +57,7 @@ GUARD_ENV    := -std=c11 -I. -ffreestanding -fno-stack-protector -mno-red-zone -
 GUARD_CFLAGS  = $(GUARD_ENV) $(OPT) $(SANITIZE) $(COVERAGE) $(WARN) -Wconversion
 KERNEL_CFLAGS = $(GUARD_ENV) $(OPT) $(WARN) -Wconversion -nostdlib -fno-pic -fno-pie -mcmodel=kernel
 
-PKGS := unicorn capstone libelf libdw jansson libsodium
+PKGS := unicorn libelf jansson libsodium
 PKG_OK := $(shell pkg-config --exists $(PKGS) 2>/dev/null && echo yes)
 ifeq ($(PKG_OK),yes)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
@@ -69,7 +69,7 @@ CLI_CFLAGS  = -DGUARDHOUSE_VERSION='"$(VERSION)"' -DGUARDHOUSE_DATADIR='"$(PREFI
 # -rdynamic: definitions in the executable may take precedence over a shared library's own.
 LDFLAGS     = -rdynamic -pthread $(SANITIZE) $(COVERAGE) -Wl,--as-needed
 LDLIBS      = $(PKG_LIBS) -lZydis -lZycore -lm
-TEST_LDLIBS = -lcmocka
+TEST_LDLIBS = -lcmocka -ldw
 
 # ---- What there is ----------------------------------------------------------------------------
 

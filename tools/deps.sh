@@ -9,9 +9,9 @@
 set -euo pipefail
 
 declare -A group=(
-	[build]="gcc make binutils libc6-dev pkg-config libunicorn-dev libcapstone-dev libzydis-dev
-		 libelf-dev libdw-dev libjansson-dev libsodium-dev"
-	[test]="libcmocka-dev python3"
+	[build]="gcc make binutils libc6-dev pkg-config libunicorn-dev libzydis-dev libelf-dev
+		 libjansson-dev libsodium-dev"
+	[test]="libcmocka-dev libdw-dev python3"
 	[lint]="clang clang-format clang-tidy shellcheck"
 	[coverage]="gcovr python3"
 	[mutants]="python3"

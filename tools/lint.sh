@@ -61,7 +61,7 @@ tidy() {
 	fi
 }
 
-PKG_CFLAGS=$(pkg-config --cflags-only-I unicorn capstone libelf libdw jansson libsodium 2>/dev/null || true)
+PKG_CFLAGS=$(pkg-config --cflags-only-I unicorn libelf jansson libsodium 2>/dev/null || true)
 export PKG_CFLAGS
 mkdir -p build/lint
 if [ "${1-}" = --tidy ]; then
