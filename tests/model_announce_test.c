@@ -71,6 +71,32 @@ static void roles_and_copies(void **state)
 	w_destroy(w);
 }
 
+/* Private memory without a registered image starts as zeros, whatever lies beneath. */
+static void private_without_image(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct gm_segment *s;
+	struct wmodule *m;
+	void *manifest;
+	size_t len, i;
+
+	(void)state;
+	manifest = std_manifest(&o, &len);
+	s = mb_record(manifest, MB_SEGMENTS, SEG_PRIVATE);
+	s->image = GM_NONE;
+	m = w_add_manifest(w, &o, manifest, len);
+	for (i = 0; i < 2; i++)
+		memset(fake_ram(w->vmm, m->gpa[s->start / GM_PAGE + i], 64), 0x77, 64);
+	expect_ok(w_announce(w, 0, m));
+	for (i = 0; i < 2ul * GM_PAGE; i++)
+		assert_int_equal(
+			w->vmm->module[0].private[s->start / GM_PAGE + i / GM_PAGE][i % GM_PAGE],
+			0);
+	assert_true(w_honest(w, 0, m, FN_F));
+	w_destroy(w);
+}
+
 /* I1: wrong ids, counts, tables and addresses. */
 static void bad_requests(void **state)
 {
@@ -594,6 +620,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(roles_and_copies),
+		cmocka_unit_test(private_without_image),
 		cmocka_unit_test(bad_requests),
 		cmocka_unit_test(bad_pages),
 		cmocka_unit_test(overlap_by_address),
