@@ -102,9 +102,11 @@ static bool take(int fd, struct blob *out)
 	while (out->data && got < out->size) {
 		ssize_t k = pread(fd, out->data + got, out->size - got, (off_t)got);
 
-		if (k <= 0 && errno != EINTR)
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
 			blob_free(out);
-		else if (k > 0)
+		else
 			got += (size_t)k;
 	}
 	return out->data != NULL;
@@ -129,7 +131,7 @@ bool elfile_write(const char *path, const Elf64_Ehdr *eh, const Elf64_Phdr *ph,
 	if (!elf || !put_all(elf, eh, ph, parts, n))
 		ok = fail(path, elf_errmsg(-1), err);
 	else
-		ok = take(fd, out) || fail(path, "out of memory", err);
+		ok = take(fd, out) || fail(path, "out of memory for it", err);
 	elf_end(elf);
 	close(fd);
 	return ok;
