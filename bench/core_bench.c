@@ -287,9 +287,18 @@ struct bench {
 	const struct config *cfg;
 };
 
-enum { STEP_ENTER, STEP_CALL, STEP_RETURN, STEP_DEPART, STEP_RESUME, STEP_LEAVE, STEP_EMPTY, STEPS };
-static const char *const step_names[STEPS] = { "ENTER-CALL", "LEAVE-CALL",   "ENTER-RETURN",
-					       "DEPART",     "RESUME",	     "LEAVE-RETURN",
+enum {
+	STEP_ENTER,
+	STEP_CALL,
+	STEP_RETURN,
+	STEP_DEPART,
+	STEP_RESUME,
+	STEP_LEAVE,
+	STEP_EMPTY,
+	STEPS
+};
+static const char *const step_names[STEPS] = { "ENTER-CALL", "LEAVE-CALL", "ENTER-RETURN",
+					       "DEPART",     "RESUME",	   "LEAVE-RETURN",
 					       "empty" };
 
 static void *build_manifest(const struct config *cfg, size_t *len)
@@ -336,7 +345,7 @@ static void judge(struct bench *b, enum guard_event_type type, uint64_t rip, uin
 
 static void put(struct bench *b, uint64_t gva, uint64_t word)
 {
-	struct guard_mapping m;
+	struct guard_mapping m = { 0 };
 
 	bench_translate(&b->v, 0, b->v.cr3, gva & ~0xfffull, 1, &m);
 	memcpy(b->v.ram + m.gpa + (gva & 0xfff), &word, 8);
@@ -350,7 +359,7 @@ static void relocate(struct bench *b, const struct gm_header *h)
 
 	for (uint32_t i = 0; i < h->relocs.count; i++) {
 		uint64_t at = MODULE_GVA + r[i].moff, target = KERNEL_RETURN;
-		struct guard_mapping m;
+		struct guard_mapping m = { 0 };
 		uint32_t field;
 
 		if (r[i].kind == GM_TARGET_SEGMENT)
@@ -394,7 +403,8 @@ static void setup(struct bench *b, const struct config *cfg)
 	guard_grant(b->g, 0, index, binding.bound, true, &b->d);
 	for (uint32_t p = 0; p < pages; p++) {
 		uint64_t gpa = map(&b->v, MODULE_GVA + (uint64_t)p * GM_PAGE);
-		const struct gm_segment *s = (const void *)((const uint8_t *)h + h->segments.offset);
+		const struct gm_segment *s =
+			(const void *)((const uint8_t *)h + h->segments.offset);
 		const uint8_t *image = (const uint8_t *)h + h->image.offset;
 
 		if (p < cfg->text_pages)
@@ -458,18 +468,14 @@ static void prepare(struct bench *b, int step)
 		b->ev.cpu.rip = b->leave;
 		b->ev.cpu.gpr[GUARD_RSP] = out;
 		break;
-	case STEP_RETURN:
-		b->ev.cpu.rip = b->enter_return;
-		break;
+	case STEP_RETURN: b->ev.cpu.rip = b->enter_return; break;
 	case STEP_DEPART:
 		b->ev.type = GUARD_EV_DEPART;
 		b->ev.cause = GUARD_CAUSE_IRQ;
 		b->ev.cpu.rip = text + FUNCTION_CALL;
 		b->ev.cpu.gpr[GUARD_RSP] = out + 8;
 		break;
-	case STEP_RESUME:
-		b->ev.type = GUARD_EV_FETCH;
-		break;
+	case STEP_RESUME: b->ev.type = GUARD_EV_FETCH; break;
 	case STEP_LEAVE:
 		b->ev.type = GUARD_EV_X;
 		b->ev.cpu.rip = b->leave_return;

@@ -67,8 +67,8 @@ static bool stop(void *ctx, struct vm *vm, unsigned vcpu)
 }
 
 /* Seconds that fn(rounds, data) takes in the guest. */
-static double in_guest(struct vm *vm, const struct guard_cpu *home, const char *fn,
-		       uint64_t rounds, uint64_t data)
+static double in_guest(struct vm *vm, const struct guard_cpu *home, const char *fn, uint64_t rounds,
+		       uint64_t data)
 {
 	struct guard_cpu cpu = *home;
 	uint64_t back = symbol(vm, "bench_stop");
@@ -103,7 +103,7 @@ static uc_engine *raw_open(struct vm *vm)
 {
 	uint64_t page = symbol(vm, "loop_alu") & ~(PAGE - 1);
 	uint8_t code[2 * PAGE];
-	uc_engine *uc;
+	uc_engine *uc = NULL;
 	uc_hook hook;
 
 	if (!vm_read_u(vm, 0, page, code, sizeof(code)) ||
