@@ -71,7 +71,7 @@ static size_t lay_out(struct module *m, uint8_t *work)
 
 size_t guard_work_size(const void *manifest, size_t len, const struct guard_policy *policy)
 {
-	struct module m = {.man = manifest};
+	struct module m = { .man = manifest };
 
 	if (!gm_validate(manifest, len) || !policy_ok(policy))
 		return 0;
@@ -105,8 +105,8 @@ static bool device_ok(const struct guard *g, const struct guard_binding *b, unsi
 	return true;
 }
 
-static bool binding_ok(const struct guard *g, const struct module *m,
-		       const struct guard_binding *b, const uint8_t *digest)
+static bool binding_ok(const struct guard *g, const struct module *m, const struct guard_binding *b,
+		       const uint8_t *digest)
 {
 	if (!b || memcmp(b->digest, digest, sizeof(b->digest)) != 0 ||
 	    b->bound >> m->man->privileges.count)
@@ -184,7 +184,7 @@ static enum guard_verdict do_register(struct ctx *c, const void *manifest, size_
 			m = &g->module[i];
 	if (!m || module_by_id(g, id))
 		return GUARD_V_NO_ROOM;
-	*m = (struct module){.index = (unsigned)(m - g->module), .id = id};
+	*m = (struct module){ .index = (unsigned)(m - g->module), .id = id };
 	use_manifest(m, manifest);
 	if (!binding_ok(g, m, b, digest) || !policy_ok(&b->policy))
 		return GUARD_V_NOT_BOUND;

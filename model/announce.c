@@ -71,10 +71,9 @@ static bool release_all(struct ctx *c, struct module *m)
 			for (uint32_t p = first; hidden == (pass == 1) && p < first + n; p++) {
 				if (m->frame[p] == NO_FRAME)
 					continue;
-				if (hidden && !c->g->ops->private_fill(c->g->vmm, m->index, p,
-								       NULL, 0))
-					all = false;
-				else if (!page_release(c, m, p))
+				if ((hidden &&
+				     !c->g->ops->private_fill(c->g->vmm, m->index, p, NULL, 0)) ||
+				    !page_release(c, m, p))
 					all = false;
 			}
 		}
@@ -114,7 +113,7 @@ static enum guard_verdict start(struct ctx *c, struct module *m, uint64_t table,
 	m->init_used = m->init_gone = false;
 	m->init_done = !m->has_init;
 	module_place(m);
-	m->job = (struct announce_job){.table = table, .count = count};
+	m->job = (struct announce_job){ .table = table, .count = count };
 	for (uint32_t i = 0; i < m->man->imports.count; i++)
 		m->import_at[i] = NO_ADDRESS;
 	memset(m->group, 0, sizeof(*m->group) * m->man->sites.count);
@@ -161,8 +160,7 @@ static enum guard_verdict fill(struct ctx *c, struct module *m)
 /* Do segment i of m and segment k of o share an address? */
 static bool addresses_meet(const struct module *m, unsigned i, const struct module *o, unsigned k)
 {
-	return module_has(m, i) && module_has(o, k) &&
-	       m->base[i] < o->base[k] + o->bytes[k] &&
+	return module_has(m, i) && module_has(o, k) && m->base[i] < o->base[k] + o->bytes[k] &&
 	       o->base[k] < m->base[i] + m->bytes[i];
 }
 
@@ -236,10 +234,10 @@ static void plan_runs(struct module *m)
 			last->pages += gm_seg_pages(s);
 			continue;
 		}
-		m->run[m->runs++] = (struct run){.gva = m->base[i],
-						 .page = s->start / GM_PAGE,
-						 .pages = gm_seg_pages(s),
-						 .init = init};
+		m->run[m->runs++] = (struct run){ .gva = m->base[i],
+						  .page = s->start / GM_PAGE,
+						  .pages = gm_seg_pages(s),
+						  .init = init };
 	}
 }
 

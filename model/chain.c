@@ -98,8 +98,8 @@ static bool overlaps(const struct chain *ch, const struct range *r, uint64_t lo,
 	return false;
 }
 
-bool chain_overlaps_running(const struct guard *g, const struct chain *self,
-			    const struct range *r, uint64_t lo, uint64_t hi)
+bool chain_overlaps_running(const struct guard *g, const struct chain *self, const struct range *r,
+			    uint64_t lo, uint64_t hi)
 {
 	for (unsigned v = 0; g->inside && v < g->vcpus; v++) {
 		const struct chain *ch = g->vcpu[v].chain;
@@ -127,10 +127,10 @@ static bool suspended_at(const struct chain *ch, uint64_t gpa)
 }
 
 /* A chain whose stack is being used again by a new entry at slot_gpa has been abandoned. */
-void chain_kill_entered(struct module *m, const struct chain *self, uint64_t slot_gpa)
+void chain_kill_entered(struct module *m, uint64_t slot_gpa)
 {
 	for (uint32_t i = 0; m->callouts + m->departures && i < m->binding.policy.chains; i++)
-		if (&m->chains[i] != self && suspended_at(&m->chains[i], slot_gpa))
+		if (suspended_at(&m->chains[i], slot_gpa))
 			chain_end(m, &m->chains[i]);
 }
 
@@ -147,12 +147,12 @@ static void kill_overlapping(struct module *m, const struct chain *self)
 }
 
 /* Have the words of a suspended chain changed, seen from here? */
-static bool stale(struct ctx *c, const struct module *m, const struct chain *ch)
+static bool stale(struct ctx *c, const struct chain *ch)
 {
 	struct range r;
 
 	range_fill(c, &r, ch->lo, ch->hi);
-	return !walk_verify(c, m, ch, &r);
+	return !walk_verify(c, ch, &r);
 }
 
 /*
@@ -169,7 +169,7 @@ struct chain *chain_room(struct ctx *c, const struct module *m, uint64_t slot_gp
 		if (suspended_at(&m->chains[i], slot_gpa))
 			return &m->chains[i];
 	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
-		if (m->chains[i].state != CHAIN_RUNNING && stale(c, m, &m->chains[i]))
+		if (m->chains[i].state != CHAIN_RUNNING && stale(c, &m->chains[i]))
 			return &m->chains[i];
 	return NULL;
 }
@@ -281,7 +281,7 @@ enum guard_verdict chain_come_back(struct ctx *c, struct module *m, struct chain
 	bool scrub = m->binding.policy.registers == GUARD_REGS_SCRUB;
 	struct guard_cpu *cpu = &c->d->cpu;
 
-	if (!walk_verify(c, m, ch, r))
+	if (!walk_verify(c, ch, r))
 		return GUARD_V_STACK_CHANGED;
 	if (ch->state == CHAIN_DEPARTED && (cpu->rflags ^ ch->rflags) & ~RFLAGS_RF)
 		return GUARD_V_REGISTERS_CHANGED;

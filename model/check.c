@@ -124,16 +124,16 @@ enum guard_verdict check_stack(struct ctx *c, struct range *r, uint64_t slot, ui
 {
 	uint64_t below;
 
-	if (slot % 8 != 0 || slot < KERNEL_HALF || slot > KERNEL_LAST - 8)
+	if (slot % 8 != 0)
 		return GUARD_V_BAD_STACK;
+	/* what is not of the kernel half is refused by range_map() */
 	below = slot - KERNEL_HALF > BELOW_SLOT ? slot - BELOW_SLOT : KERNEL_HALF;
 	below = lo < below ? lo : below;
 	if (!range_map(c, r, below, hi))
 		return GUARD_V_BAD_STACK;
 	if (!pages_ok(r, slot, lo)) {
 		/* perhaps it is init memory of a module that nobody has entered since */
-		if (!init_drop_all(c))
-			return GUARD_V_BAD_STACK;
+		init_drop_all(c);
 		range_fill(c, r, below, hi);
 		if (!pages_ok(r, slot, lo))
 			return GUARD_V_BAD_STACK;
@@ -158,5 +158,5 @@ enum guard_verdict raise_now(struct ctx *c, struct module *m)
 	uint64_t set = m->binding.bound & c->v->granted[m->index];
 
 	return c->g->ops->raise(c->g->vmm, c->vcpu, m->index, set) ? GUARD_V_OK
-								    : GUARD_V_RAISE_FAILED;
+								   : GUARD_V_RAISE_FAILED;
 }

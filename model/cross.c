@@ -114,7 +114,7 @@ enum guard_verdict cross_enter_call(struct ctx *c, struct module *m, const struc
 		return GUARD_V_RAISE_FAILED;
 	}
 
-	chain_kill_entered(m, ch, gpa);
+	chain_kill_entered(m, gpa);
 	if (!tip) {
 		chain_end(m, ch);
 		ch->depth = 0;

@@ -28,10 +28,10 @@ static bool standing_at(struct ctx *c, const struct module *m, struct standing *
 	uint32_t moff, off;
 	struct range r;
 
-	*s = (struct standing){.at = {.rip = cpu->rip,
-				      .rsp = cpu->gpr[GUARD_RSP],
-				      .rbp = cpu->gpr[GUARD_RBP],
-				      .gpr = cpu->gpr}};
+	*s = (struct standing){ .at = { .rip = cpu->rip,
+					.rsp = cpu->gpr[GUARD_RSP],
+					.rbp = cpu->gpr[GUARD_RBP],
+					.gpr = cpu->gpr } };
 	if (!module_executes(m, cpu->rip, &moff))
 		return false;
 	if (m->gates_segment == GM_MAX_SEGMENTS || moff < m->segments[m->gates_segment].start)
@@ -54,9 +54,7 @@ static bool standing_at(struct ctx *c, const struct module *m, struct standing *
 		s->at.at_gate = true;
 		return off == 0 || off == gate->x;
 	case GM_GATE_LEAVE:
-	case GM_GATE_LEAVE_INDIRECT:
-		s->at.at_gate = true;
-		return off == gate->x;
+	case GM_GATE_LEAVE_INDIRECT: s->at.at_gate = true; return off == gate->x;
 	case GM_GATE_LEAVE_RETURN:
 		if (off == gate->x + GM_X_BYTES) {
 			if (!range_map(c, &r, s->at.rsp, s->at.rsp + 8) ||
@@ -71,8 +69,7 @@ static bool standing_at(struct ctx *c, const struct module *m, struct standing *
 		s->at.rip = gva + gate->x;
 		s->at.rsp -= off == 0 ? 8 : 0;
 		return off == 0 || off == gate->x;
-	default:
-		return false;
+	default: return false;
 	}
 }
 
@@ -93,8 +90,11 @@ static enum guard_verdict save(struct ctx *c, const struct module *m, struct cha
 	if (s->popped) {
 		if (from.rsp != tip->slot)
 			return GUARD_V_STACK_CHANGED;
-		from = (struct place){.rip = tip->word, .rsp = tip->slot + 8, .rbp = s->at.rbp,
-				      .gpr = NULL, .returned = true};
+		from = (struct place){ .rip = tip->word,
+				       .rsp = tip->slot + 8,
+				       .rbp = s->at.rbp,
+				       .gpr = NULL,
+				       .returned = true };
 		r->lo = tip->slot + 8;
 		depth--;
 	}

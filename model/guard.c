@@ -9,7 +9,8 @@ void guard_start(struct ctx *c, struct guard *g, unsigned vcpu, enum guard_cause
 		 const struct guard_event *ev, struct guard_decision *d)
 {
 	*c = (struct ctx){
-		.g = g, .d = d, .ev = ev, .vcpu = vcpu, .v = &g->vcpu[vcpu], .cause = cause};
+		.g = g, .d = d, .ev = ev, .vcpu = vcpu, .v = &g->vcpu[vcpu], .cause = cause
+	};
 	d->verdict = GUARD_V_OK;
 	d->inject_gp = d->foreign = d->stop_vcpu = d->stop_vm = false;
 	d->kick = d->stop = 0;
@@ -18,7 +19,7 @@ void guard_start(struct ctx *c, struct guard *g, unsigned vcpu, enum guard_cause
 
 uint8_t guard_ctx_view(const struct ctx *c)
 {
-	return c->v->chain ? (uint8_t)c->v->module->index : GUARD_VIEW_U;
+	return c->v->module ? (uint8_t)c->v->module->index : GUARD_VIEW_U;
 }
 
 /*
@@ -94,10 +95,9 @@ static enum guard_verdict status(struct ctx *c, uint64_t id)
 		c->d->cpu.gpr[GUARD_RAX] = GUARD_V_UNKNOWN_MODULE;
 		return GUARD_V_UNKNOWN_MODULE;
 	}
-	c->d->cpu.gpr[GUARD_RAX] =
-		GUARD_STATUS_REGISTERED |
-		(m->state == MODULE_ANNOUNCED ? GUARD_STATUS_ANNOUNCED : 0) |
-		(m->quarantined ? GUARD_STATUS_QUARANTINED : 0);
+	c->d->cpu.gpr[GUARD_RAX] = GUARD_STATUS_REGISTERED |
+				   (m->state == MODULE_ANNOUNCED ? GUARD_STATUS_ANNOUNCED : 0) |
+				   (m->quarantined ? GUARD_STATUS_QUARANTINED : 0);
 	return GUARD_V_OK;
 }
 
@@ -218,7 +218,8 @@ static bool hides(const struct module *m, uint64_t gpa)
 		uint32_t first = m->segments[s].start / GM_PAGE;
 
 		for (uint32_t n = 0; n < gm_seg_pages(&m->segments[s]); n++)
-			if (m->segments[s].kind == GM_SEG_PRIVATE && m->frame[first + n] == PAGE_OF(gpa))
+			if (m->segments[s].kind == GM_SEG_PRIVATE &&
+			    m->frame[first + n] == PAGE_OF(gpa))
 				return true;
 	}
 	return false;
@@ -245,14 +246,10 @@ static void judge_touch(struct ctx *c, uint64_t gpa)
 static enum guard_cause cause_of(const struct guard_event *ev)
 {
 	switch (ev->type) {
-	case GUARD_EV_X:
-		return GUARD_CAUSE_X;
-	case GUARD_EV_FETCH:
-		return GUARD_CAUSE_FETCH;
-	case GUARD_EV_TOUCH:
-		return GUARD_CAUSE_ACCESS;
-	default:
-		return ev->cause;
+	case GUARD_EV_X: return GUARD_CAUSE_X;
+	case GUARD_EV_FETCH: return GUARD_CAUSE_FETCH;
+	case GUARD_EV_TOUCH: return GUARD_CAUSE_ACCESS;
+	default: return ev->cause;
 	}
 }
 
@@ -270,15 +267,9 @@ void guard_judge(struct guard *g, const struct guard_event *ev, struct guard_dec
 		return;
 	}
 	switch (ev->type) {
-	case GUARD_EV_X:
-		judge_x(&c);
-		break;
-	case GUARD_EV_FETCH:
-		judge_fetch(&c);
-		break;
-	case GUARD_EV_TOUCH:
-		judge_touch(&c, ev->gpa);
-		break;
+	case GUARD_EV_X: judge_x(&c); break;
+	case GUARD_EV_FETCH: judge_fetch(&c); break;
+	case GUARD_EV_TOUCH: judge_touch(&c, ev->gpa); break;
 	default:
 		if (c.v->chain)
 			depart(&c);
@@ -295,11 +286,11 @@ bool guard_module_info(const struct guard *g, unsigned index, struct guard_modul
 
 	if (index >= GUARD_MAX_MODULES || m->state == MODULE_NONE)
 		return false;
-	*info = (struct guard_module_info){.id = m->id,
-					   .announced = m->state == MODULE_ANNOUNCED,
-					   .quarantined = m->quarantined,
-					   .running = m->running,
-					   .touches = m->touches};
+	*info = (struct guard_module_info){ .id = m->id,
+					    .announced = m->state == MODULE_ANNOUNCED,
+					    .quarantined = m->quarantined,
+					    .running = m->running,
+					    .touches = m->touches };
 	memcpy(info->base, m->base, sizeof(info->base));
 	for (uint32_t i = 0; i < m->binding.policy.chains; i++)
 		info->suspended += m->chains[i].state == CHAIN_CALLOUT ||

@@ -61,10 +61,10 @@ struct guard_cpu {
 };
 
 enum guard_event_type {
-	GUARD_EV_X,	/* a crossing instruction was executed at rip */
-	GUARD_EV_FETCH, /* the present view refused the instruction fetch at rip */
+	GUARD_EV_X,	 /* a crossing instruction was executed at rip */
+	GUARD_EV_FETCH,	 /* the present view refused the instruction fetch at rip */
 	GUARD_EV_DEPART, /* an event is about to be delivered to the guest */
-	GUARD_EV_TOUCH	/* `gpa` was accessed without the privilege; a stand-in answered */
+	GUARD_EV_TOUCH	 /* `gpa` was accessed without the privilege; a stand-in answered */
 };
 
 struct guard_event {
@@ -81,22 +81,22 @@ struct guard_line {
 	enum guard_event_name event;
 	enum guard_verdict verdict;
 	enum guard_cause cause;
-	uint8_t module; /* index, or GUARD_VIEW_U: none */
+	uint8_t module;	  /* index, or GUARD_VIEW_U: none */
 	uint8_t from, to; /* views before and after */
-	uint32_t act;	/* serial of the activation in its module; 0: none */
+	uint32_t act;	  /* serial of the activation in its module; 0: none */
 	uint64_t rip;
 	uint64_t slot, old_word, new_word; /* the word exchanged, if slot != 0: for --trace */
 };
 
 struct guard_decision {
 	enum guard_verdict verdict; /* of the last line */
-	bool inject_gp;	  /* #GP(0) at cpu.rip; if still privileged, DEPART comes first */
-	bool foreign;	  /* the X is the VMM's own hypercall; an exit may have been judged first */
-	bool stop_vcpu;	  /* lower failed: this vCPU never runs again */
-	uint32_t stop;	  /* the same for any vCPU: bit v */
-	bool stop_vm;	  /* policy */
-	uint8_t view;	  /* of this vCPU from now on */
-	uint32_t kick;	  /* bit v: make vCPU v leave the guest before it executes more */
+	bool inject_gp;		    /* #GP(0) at cpu.rip; if still privileged, DEPART comes first */
+	bool foreign;	/* the X is the VMM's own hypercall; an exit may have been judged first */
+	bool stop_vcpu; /* lower failed: this vCPU never runs again */
+	uint32_t stop;	/* the same for any vCPU: bit v */
+	bool stop_vm;	/* policy */
+	uint8_t view;	/* of this vCPU from now on */
+	uint32_t kick;	/* bit v: make vCPU v leave the guest before it executes more */
 	unsigned nlines;
 	struct guard_line line[GUARD_MAX_LINES];
 	struct guard_cpu cpu; /* registers to load: gpr, rip and rflags may have changed */

@@ -266,8 +266,7 @@ struct place {
 };
 enum guard_verdict walk_save(struct ctx *c, const struct module *m, struct chain *ch,
 			     const struct range *r, const struct place *from, unsigned depth);
-bool walk_verify(struct ctx *c, const struct module *m, const struct chain *ch,
-		 const struct range *r);
+bool walk_verify(struct ctx *c, const struct chain *ch, const struct range *r);
 
 /* chain.c */
 struct chain *chain_callout(const struct module *m, uint64_t slot);
@@ -276,7 +275,7 @@ struct chain *chain_room(struct ctx *c, const struct module *m, uint64_t slot_gp
 void chain_extent(struct chain *ch, const struct range *r, uint64_t lo, uint64_t hi);
 bool chain_overlaps_running(const struct guard *g, const struct chain *self,
 			    const struct range *r, uint64_t lo, uint64_t hi);
-void chain_kill_entered(struct module *m, const struct chain *self, uint64_t slot_gpa);
+void chain_kill_entered(struct module *m, uint64_t slot_gpa);
 void chain_end(struct module *m, struct chain *ch);
 enum guard_verdict chain_suspend(struct ctx *c, enum chain_state state, const struct range *r,
 				 uint64_t slot, uint64_t rip, uint32_t verify);

@@ -89,7 +89,7 @@ static bool image_ok(const struct gm_header *h, uint32_t offset, uint32_t size)
 static bool segments_ok(const struct gm_header *h)
 {
 	const struct gm_segment *s = gm_table_at(h, &h->segments);
-	unsigned seen[GM_SEG_KINDS] = {0};
+	unsigned seen[GM_SEG_KINDS] = { 0 };
 	uint32_t start = 0;
 
 	for (uint32_t i = 0; i < h->segments.count; i++, s++) {
@@ -209,8 +209,8 @@ static bool site_ok(const struct gm_header *h, const struct gm_site *s)
 		    c[i].relocs > s->size)
 			return false;
 		for (uint32_t k = c[i].first_reloc; k < c[i].first_reloc + c[i].relocs; k++) {
-			if (!reloc_ok(h, &r[k], true) || r[k].moff < end ||
-			    r[k].moff > s->size || gm_field_size(&r[k]) > s->size - r[k].moff)
+			if (!reloc_ok(h, &r[k], true) || r[k].moff < end || r[k].moff > s->size ||
+			    gm_field_size(&r[k]) > s->size - r[k].moff)
 				return false;
 			end = r[k].moff + gm_field_size(&r[k]);
 		}

@@ -105,7 +105,8 @@ struct gm_segment {
 	uint32_t kind;
 	uint32_t start; /* moff of its first byte; page aligned; = end of the one before */
 	uint32_t size;	/* bytes, > 0; occupies whole pages, the rest of the last is zero */
-	uint32_t image; /* offset into image of `size` bytes; GM_NONE: none (DATA) or zero (PRIVATE) */
+	uint32_t
+		image; /* offset into image of `size` bytes; GM_NONE: none (DATA) or zero (PRIVATE) */
 	uint32_t reserved;
 };
 
@@ -123,8 +124,8 @@ enum gm_gate_kind {
 struct gm_gate {
 	uint32_t offset;
 	uint8_t kind;
-	uint8_t x;	/* offset of X inside the gate: 0, 4 (after endbr64) or 5 (after the lea) */
-	uint8_t reg;	/* LEAVE_INDIRECT: GPR number that holds the target */
+	uint8_t x;   /* offset of X inside the gate: 0, 4 (after endbr64) or 5 (after the lea) */
+	uint8_t reg; /* LEAVE_INDIRECT: GPR number that holds the target */
 	uint8_t reserved;
 	uint32_t index; /* ENTER: entry; LEAVE: import; else GM_NONE */
 };
@@ -179,7 +180,8 @@ struct gm_site {
 	uint32_t moff;
 	uint16_t size; /* bytes, 1..GM_MAX_SITE_BYTES */
 	uint16_t flags;
-	uint32_t group; /* same group: same choice everywhere, load-time sites only; GM_NONE: alone */
+	uint32_t
+		group; /* same group: same choice everywhere, load-time sites only; GM_NONE: alone */
 	uint32_t first; /* choices [first, first + count) are the legal contents */
 	uint32_t count;
 };

@@ -44,7 +44,7 @@ unsigned module_segment(const struct module *m, uint32_t moff)
 {
 	unsigned i = m->nsegments - 1;
 
-	while (i && moff < m->segments[i].start)
+	while (moff < m->segments[i].start) /* the first one starts at 0 */
 		i--;
 	return i;
 }
@@ -73,13 +73,13 @@ bool module_executes(const struct module *m, uint64_t gva, uint32_t *moff)
 	return module_moff(m, gva, moff, &segment) && gm_seg_exec(m->segments[segment].kind);
 }
 
-/* An address right after a call in m's text. */
+/* An address right after a call in m's text: the table holds nothing else. */
 bool module_retsite(const struct module *m, uint64_t gva)
 {
-	uint32_t moff, i;
+	uint32_t moff = GM_NONE, i;
+	unsigned segment;
 
-	if (!module_executes(m, gva, &moff))
-		return false;
+	module_moff(m, gva, &moff, &segment);
 	i = gm_find(m->retsites, m->man->retsites.count, sizeof(uint32_t), moff);
 	return i < m->man->retsites.count && m->retsites[i] == moff;
 }

@@ -4,9 +4,9 @@
 
 #define STRING(id, string) string,
 
-static const char *const events[] = {GUARD_EVENTS(STRING)};
-static const char *const verdicts[] = {GUARD_VERDICTS(STRING)};
-static const char *const causes[] = {GUARD_CAUSES(STRING)};
+static const char *const events[] = { GUARD_EVENTS(STRING) };
+static const char *const verdicts[] = { GUARD_VERDICTS(STRING) };
+static const char *const causes[] = { GUARD_CAUSES(STRING) };
 
 const char *guard_event_string(enum guard_event_name e)
 {

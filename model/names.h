@@ -53,14 +53,14 @@
 
 /* The parameter is not X: that is a cause of its own. */
 #define GUARD_CAUSES(DO)                                                                           \
-	DO(X, "x")										   \
-	DO(FETCH, "fetch")									   \
-	DO(IRQ, "irq")										   \
-	DO(NMI, "nmi")										   \
-	DO(EXCEPTION, "exception")								   \
-	DO(KICK, "kick")									   \
-	DO(OTHER, "other") /* SMI, INIT */							   \
-	DO(ACCESS, "access")									   \
+	DO(X, "x")                                                                                 \
+	DO(FETCH, "fetch")                                                                         \
+	DO(IRQ, "irq")                                                                             \
+	DO(NMI, "nmi")                                                                             \
+	DO(EXCEPTION, "exception")                                                                 \
+	DO(KICK, "kick")                                                                           \
+	DO(OTHER, "other") /* SMI, INIT */                                                         \
+	DO(ACCESS, "access")                                                                       \
 	DO(ADMIN, "admin")
 
 #define GUARD_ENUM_EVENT(id, string) GUARD_##id,

@@ -237,7 +237,8 @@ enum guard_verdict text_prove(struct ctx *c, struct module *m, unsigned steps)
 		uint32_t end, reloc = GM_NONE, site = GM_NONE;
 
 		while (seg < m->nsegments &&
-		       (j->pos >= m->segments[seg].start + gm_seg_pages(&m->segments[seg]) * GM_PAGE ||
+		       (j->pos >= m->segments[seg].start +
+					  gm_seg_pages(&m->segments[seg]) * GM_PAGE ||
 			!gm_seg_verified(m->segments[seg].kind) || seg_absent(m, seg)))
 			seg++;
 		if (seg == m->nsegments)
@@ -287,7 +288,8 @@ bool text_imports_allowed(struct ctx *c, const struct module *m)
 		if (o->state != MODULE_ANNOUNCED)
 			continue;
 		for (uint32_t i = 0; i < o->man->imports.count; i++)
-			if (o->imports[i].flags & GM_IMPORT_DATA && guarded_range(m, o->import_at[i]))
+			if (o->imports[i].flags & GM_IMPORT_DATA &&
+			    guarded_range(m, o->import_at[i]))
 				return false;
 	}
 	return true;
@@ -351,7 +353,7 @@ enum page_now { PAGE_FAILED, PAGE_SETTLED, PAGE_POKE, PAGE_BAD };
 static enum page_now refresh_page(struct ctx *c, struct module *m, uint32_t page)
 {
 	const uint32_t lo = page * GM_PAGE, hi = lo + GM_PAGE;
-	uint8_t part[GM_MAX_SITE_BYTES + 1];
+	uint8_t part[GM_MAX_SITE_BYTES + 1] = { 0 };
 	enum page_now result = PAGE_SETTLED;
 	uint32_t i;
 

@@ -78,7 +78,7 @@ static bool step(struct walk *w, uint64_t *cfa)
 		*cfa = base;
 	else if (!save_word(w, base, cfa))
 		return false;
-	if (*cfa <= w->at.rsp || *cfa > w->r->hi || *cfa % 8 != 0)
+	if (*cfa <= w->at.rsp)
 		return false;
 	at = (u->bp_rule == GM_BP_AT_BP ? w->at.rbp : *cfa) + (uint64_t)(int64_t)u->bp_offset;
 	if (u->bp_rule != GM_BP_SAME && !save_word(w, at, &w->at.rbp))
@@ -93,14 +93,14 @@ static bool step(struct walk *w, uint64_t *cfa)
 enum guard_verdict walk_save(struct ctx *c, const struct module *m, struct chain *ch,
 			     const struct range *r, const struct place *from, unsigned depth)
 {
-	struct walk w = {c, m, ch, r, *from};
+	struct walk w = { c, m, ch, r, *from };
 
 	ch->nwords = 0;
 	if (m->binding.policy.stack == GUARD_STACK_NONE)
 		return GUARD_V_OK;
 	for (unsigned n = 0; depth > 0; n++) {
 		const struct activation *a = &ch->act[depth - 1];
-		uint64_t cfa, word;
+		uint64_t cfa = 0, word = 0;
 
 		if (n == GUARD_MAX_FRAMES)
 			return GUARD_V_STACK_TOO_DEEP;
@@ -114,7 +114,7 @@ enum guard_verdict walk_save(struct ctx *c, const struct module *m, struct chain
 		} else if (!module_retsite(m, word)) {
 			return GUARD_V_STACK_CHANGED;
 		}
-		w.at = (struct place){.rip = word, .rsp = cfa, .rbp = w.at.rbp, .returned = true};
+		w.at = (struct place){ .rip = word, .rsp = cfa, .rbp = w.at.rbp, .returned = true };
 	}
 	ch->exact_lo = r->lo;
 	if (ch->exact && !range_copy(c, r, r->lo, r->hi, ch->exact))
@@ -123,13 +123,10 @@ enum guard_verdict walk_save(struct ctx *c, const struct module *m, struct chain
 }
 
 /* The same words, re-read through the present mapping. */
-bool walk_verify(struct ctx *c, const struct module *m, const struct chain *ch,
-		 const struct range *r)
+bool walk_verify(struct ctx *c, const struct chain *ch, const struct range *r)
 {
-	uint64_t value;
+	uint64_t value = 0;
 
-	if (m->binding.policy.stack == GUARD_STACK_NONE)
-		return true;
 	for (uint32_t i = 0; i < ch->nwords; i++)
 		if (!range_read(c, r, ch->words[i].gva, &value) || value != ch->words[i].value)
 			return false;
