@@ -74,6 +74,7 @@ static void freed_init_as_stack(void **state)
 	w_destroy(w);
 }
 
+/* Freed init memory somewhere, and a stack that is bad for a reason of its own. */
 static void freed_init_and_bad(void **state)
 {
 	struct world *w = w_simple(2, NULL);
@@ -84,6 +85,11 @@ static void freed_init_and_bad(void **state)
 	(void)state;
 	assert_true(w_honest(w, 0, m, FN_INIT));
 	fake_unmap(w->vmm, w->cr3, w_seg(m, SEG_INIT, 0));
+	/* headroom alone: nobody would write there before the module does */
+	*fake_pte(w->vmm, w->cr3, w_stack_top(5) - 2 * GM_PAGE) &= ~PTE_W;
+	w_thread(w, 1, 5);
+	w->cpu[1].gpr[GUARD_RSP] = w_stack_top(5) - GM_PAGE + 0x20;
+	expect(w_enter(w, 1, other, FN_F), GUARD_V_BAD_STACK);
 	fake_map(w->vmm, w->cr3, page, fake_walk(w->vmm, w->cr3, w_fn(m, FN_F, 0) & ~0xfffull).gpa,
 		 PTE_P | PTE_W);
 	w_thread(w, 1, 6);
@@ -485,6 +491,249 @@ static void init_elsewhere(void **state)
 	w_destroy(w);
 }
 
+/* Init is dropped for its own mapping's sake only, once, and only where it is announced. */
+static void init_dropped_once(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0], *other = w_ready(w, &o);
+	uint64_t *pte = fake_pte(w->vmm, w->cr3, w_fn(m, FN_F, 0)), old = *pte;
+	uint64_t init = fake_walk(w->vmm, w->cr3, w_seg(m, SEG_INIT, 0)).gpa;
+
+	(void)state;
+	assert_true(w_honest(w, 0, m, FN_INIT));
+	*pte = 0; /* E7, not a freed init */
+	expect(w_enter(w, 0, m, FN_F), GUARD_V_BAD_MAPPING);
+	*pte = old;
+	assert_int_equal(w->vmm->frame[init / GM_PAGE].role, GUARD_ROLE_VERIFIED);
+	fake_unmap(w->vmm, w->cr3, w_seg(m, SEG_INIT, 0));
+	w_thread(w, 0, 0);
+	assert_true(w_honest(w, 0, m, FN_F));
+	assert_int_equal(w->vmm->frame[init / GM_PAGE].role, GUARD_ROLE_NONE);
+	expect(w_fetch(w, 0, w_fn(m, FN_F, 0x10)), GUARD_V_NO_RECORD);
+	assert_false(w->d.foreign);
+	w_thread(w, 0, 0);
+	expect_ok(w_withdraw(w, 0, m));
+	expect(w_fetch(w, 0, w_fn(other, FN_F, 0x10)), GUARD_V_NO_RECORD);
+	assert_false(w->d.foreign);
+	w_destroy(w);
+}
+
+/* What the last announcement's init did says nothing about this one's. */
+static void init_of_the_next_announcement(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	assert_true(w_honest(w, 0, m, FN_INIT));
+	expect_ok(w_withdraw(w, 0, m));
+	expect_ok(w_announce(w, 0, m));
+	w_thread(w, 0, 0);
+	assert_true(w_honest(w, 0, m, FN_F));
+	fake_unmap(w->vmm, w->cr3, w_seg(m, SEG_INIT, 0));
+	expect(w_enter(w, 0, m, FN_F), GUARD_V_BAD_MAPPING);
+	w_destroy(w);
+}
+
+/* mapping=checked walks, whatever the VMM could say about locked tables. */
+static void checked_is_checked(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	w->vmm->module[0].locked_cr3 = w->cr3;
+	fake_unmap(w->vmm, w->cr3, w_fn(m, FN_F, 0));
+	expect(w_enter(w, 0, m, FN_F), GUARD_V_BAD_MAPPING);
+	w_destroy(w);
+}
+
+static void segments_in_reverse(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w;
+	struct wmodule *m;
+
+	(void)state;
+	o.reversed = true;
+	w = w_simple(1, &o);
+	m = &w->module[0];
+	assert_true(w_honest(w, 0, m, FN_INIT));
+	assert_true(w_honest(w, 0, m, FN_F));
+	expect(w_enter_from(w, 0, m, FN_F, w_fn(m, FN_F, FN_RET)), GUARD_V_BAD_RETURN);
+	w_destroy(w);
+}
+
+/* N3 beside another departed chain: found by its own place and state, not by any. */
+static void resumed_twice_beside_another(void **state)
+{
+	struct world *w = w_simple(3, NULL);
+	struct wmodule *m = &w->module[0];
+	struct guard_cpu at;
+
+	(void)state;
+	w_thread(w, 2, 2);
+	expect_ok(w_enter(w, 2, m, FN_G));
+	w_frame(w, 2, m, FN_G);
+	expect_ok(w_depart(w, 2, GUARD_CAUSE_IRQ, 32));
+	expect_ok(w_enter(w, 0, m, FN_G));
+	w_frame(w, 0, m, FN_G);
+	at = w->cpu[0];
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
+	expect_ok(w_fetch(w, 0, at.rip));
+	w->cpu[1] = at;
+	expect(w_fetch(w, 1, at.rip), GUARD_V_BAD_STACK);
+	expect_u(w, 1);
+	expect_ok(w_exit(w, 0, m, FN_G));
+	w->cpu[1] = at;
+	expect(w_fetch(w, 1, at.rip), GUARD_V_NO_RECORD);
+	expect_ok(w_fetch(w, 2, w->cpu[2].rip));
+	w_destroy(w);
+}
+
+/* A page of an extent that is not mapped is no frame, whatever address its entry still holds. */
+static void hole_keeps_an_address(void **state)
+{
+	struct world *w = w_simple(2, NULL);
+	struct wmodule *m = &w->module[0];
+	uint64_t hole = w_stack_top(0) - 3 * GM_PAGE, page = w_stack_top(1) - GM_PAGE;
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w_frame(w, 0, m, FN_F);
+	w->cpu[0].gpr[GUARD_RSP] = hole - 0x100;
+	w->cpu[0].rip = w_fn(m, FN_F, FN_CALL);
+	*fake_pte(w->vmm, w->cr3, hole) &= ~PTE_P;
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
+	/* the frame is somebody else's stack now */
+	fake_map(w->vmm, w->cr3, page, *fake_pte(w->vmm, w->cr3, hole) & PTE_ADDR, PTE_P | PTE_W);
+	w_thread(w, 1, 1);
+	expect_ok(w_enter(w, 1, m, FN_G));
+	assert_int_equal(w_info(w, m).suspended, 1);
+	expect_ok(w_fetch(w, 0, w->cpu[0].rip)); /* no overlap either */
+	w_destroy(w);
+}
+
+/* A suspension ends what waits at the same addresses, not what runs there on other frames. */
+static void same_addresses_elsewhere(void **state)
+{
+	struct world *w = w_simple(2, NULL);
+	struct wmodule *m = &w->module[0];
+	uint64_t other = fake_new_cr3(w->vmm, 0), i;
+
+	(void)state;
+	for (i = 0; i < SEG_PERCPU; i++) {
+		const struct gm_segment *s = mb_record(m->manifest, MB_SEGMENTS, (uint32_t)i);
+		uint32_t p;
+
+		for (p = 0; p < (s->size + GM_PAGE - 1) / GM_PAGE; p++)
+			fake_map(w->vmm, other, m->base[i] + p * GM_PAGE,
+				 m->gpa[s->start / GM_PAGE + p], PTE_P | PTE_W);
+	}
+	for (i = 1; i <= 4; i++)
+		fake_map(w->vmm, other, w_stack_top(0) - i * GM_PAGE, fake_alloc(w->vmm, 1),
+			 PTE_P | PTE_W);
+	w->cpu[1].cr3 = other;
+	w->cpu[1].gpr[GUARD_RSP] = w->cpu[0].gpr[GUARD_RSP];
+	expect_ok(w_enter(w, 1, m, FN_G));
+	w_frame(w, 1, m, FN_G);
+	/* two more, so that there is something to look for */
+	w_thread(w, 0, 3);
+	expect_ok(w_enter(w, 0, m, FN_G));
+	w_frame(w, 0, m, FN_G);
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
+	w_thread(w, 0, 0);
+	expect_ok(w_enter(w, 0, m, FN_G));
+	w_frame(w, 0, m, FN_G);
+	expect_ok(w_callout(w, 0, m, FN_G, GATE_LEAVE));
+	assert_int_equal(w_info(w, m).suspended, 2);
+	expect_ok(w_exit(w, 1, m, FN_G));
+	assert_int_equal(w->cpu[1].rip, W_KRET);
+	expect_ok(w_back(w, 0, m));
+	expect_ok(w_exit(w, 0, m, FN_G));
+	w_destroy(w);
+}
+
+/* An abandoned departure dies by address as an abandoned call-out does. */
+static void departed_and_abandoned(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	struct guard_cpu at;
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_G));
+	w_frame(w, 0, m, FN_G);
+	at = w->cpu[0];
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
+	w_thread(w, 0, 0);
+	w->cpu[0].gpr[GUARD_RSP] += 0x80;
+	expect_ok(w_enter(w, 0, m, FN_B512));
+	w_frame(w, 0, m, FN_B512);
+	expect_ok(w_callout(w, 0, m, FN_B512, GATE_LEAVE));
+	assert_int_equal(w_info(w, m).suspended, 1);
+	w->cpu[0] = at;
+	expect(w_fetch(w, 0, at.rip), GUARD_V_NO_RECORD);
+	w_destroy(w);
+}
+
+/* A refused way out is no way back: under scrub nothing of the module's is left, else all is. */
+static void registers_of_a_refused_exit(void **state)
+{
+	unsigned scrub, i;
+
+	(void)state;
+	for (scrub = 0; scrub < 2; scrub++) {
+		struct std_options o = std_default();
+		struct guard_cpu before;
+		struct world *w;
+		struct wmodule *m;
+
+		o.policy.registers = scrub ? GUARD_REGS_SCRUB : GUARD_REGS_VERIFY;
+		w = w_simple(1, &o);
+		m = &w->module[0];
+		expect_ok(w_enter(w, 0, m, FN_F));
+		w->cpu[0].gpr[GUARD_RSP] -= 8;
+		before = w->cpu[0];
+		expect(w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN)), GUARD_V_NO_RECORD);
+		for (i = 0; i < GUARD_GPRS; i++)
+			assert_int_equal(w->cpu[0].gpr[i],
+					 scrub && i != GUARD_RSP ? 0 : before.gpr[i]);
+		/* the administrator's calls carry no registers */
+		w_thread(w, 0, 0);
+		expect_ok(w_enter(w, 0, m, FN_F));
+		memset(&w->d, 0x77, sizeof(w->d));
+		w->vmm->fail_op[FAKE_RAISE] = 1;
+		expect(guard_grant(w->guard, 0, m->index, 1, false, &w->d), GUARD_V_RAISE_FAILED);
+		assert_int_equal(w->d.cpu.gpr[GUARD_RAX], 0x7777777777777777ull);
+		w_destroy(w);
+	}
+}
+
+/* exact copies just the extent: no byte more is read. */
+static void exact_reads_no_more(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w;
+	struct wmodule *m;
+	size_t i;
+
+	(void)state;
+	o.policy.stack = GUARD_STACK_EXACT;
+	w = w_simple(1, &o);
+	m = &w->module[0];
+	expect_ok(w_enter(w, 0, m, FN_G));
+	w_frame(w, 0, m, FN_G);
+	fake_forget(w->vmm);
+	expect_ok(w_callout(w, 0, m, FN_G, GATE_LEAVE));
+	expect_ok(w_back(w, 0, m));
+	for (i = 0; i < w->vmm->njournal; i++)
+		if (w->vmm->journal[i].op == FAKE_READ)
+			assert_in_range(w->vmm->journal[i].arg, 1, 0x30);
+	w_destroy(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -505,6 +754,16 @@ int main(void)
 		cmocka_unit_test(touch_of_the_unbound),
 		cmocka_unit_test(device_named_but_not_bound),
 		cmocka_unit_test(init_elsewhere),
+		cmocka_unit_test(init_dropped_once),
+		cmocka_unit_test(init_of_the_next_announcement),
+		cmocka_unit_test(checked_is_checked),
+		cmocka_unit_test(segments_in_reverse),
+		cmocka_unit_test(resumed_twice_beside_another),
+		cmocka_unit_test(hole_keeps_an_address),
+		cmocka_unit_test(same_addresses_elsewhere),
+		cmocka_unit_test(departed_and_abandoned),
+		cmocka_unit_test(registers_of_a_refused_exit),
+		cmocka_unit_test(exact_reads_no_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

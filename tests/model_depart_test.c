@@ -193,6 +193,8 @@ static void odd_places_in_gates(void **state)
 		w_depart(w, 0, GUARD_CAUSE_IRQ, 32);
 		expect_u(w, 0); /* G2, whatever the line says */
 		assert_int_not_equal(w->d.verdict, GUARD_V_OK);
+		if (places[i] >= w_seg(m, SEG_RODATA, 0) || places[i] == W_KERNEL)
+			expect_line(w, 0, GUARD_LEAVE_CALL, GUARD_V_WILD_EXIT);
 		assert_int_equal(w_info(w, m).suspended, 0);
 	}
 	/* G's gate starts with its X */
@@ -368,6 +370,22 @@ static void no_fixup(void **state)
 	expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
 	expect(w_fetch(w, 0, w_fn(m, FN_W, W_FIXUP)), GUARD_V_NO_RECORD);
 	expect_ok(w_fetch(w, 0, at.rip));
+	w->cpu[0].rip = at.rip; /* an interrupt's number is no exception's */
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 14));
+	expect(w_fetch(w, 0, w_fn(m, FN_W, W_FIXUP)), GUARD_V_NO_RECORD);
+	expect_ok(w_fetch(w, 0, at.rip));
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_EXCEPTION, 14));
+	expect(w_fetch(w, 0, w_fn(m, FN_W, W_WARN) + 2), GUARD_V_NO_RECORD); /* another's */
+	expect_ok(w_fetch(w, 0, at.rip));
+	w->cpu[0].rip = w_fn(m, FN_W, W_WARN);
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_EXCEPTION, 6));
+	expect(w_fetch(w, 0, w_fn(m, FN_W, W_FIXUP)), GUARD_V_NO_RECORD);
+	expect_ok(w_fetch(w, 0, w_fn(m, FN_W, W_WARN)));
+	/* before the first fixup, where a table of another kind would be read as one */
+	w->cpu[0].rip = w_fn(m, FN_G, 0x30);
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_EXCEPTION, 14));
+	expect(w_fetch(w, 0, w_fn(m, FN_G, 0x34)), GUARD_V_NO_RECORD);
+	expect_ok(w_fetch(w, 0, w_fn(m, FN_G, 0x30)));
 	w->cpu[0].rip = w_fn(m, FN_W, W_WARN);
 	expect_ok(w_depart(w, 0, GUARD_CAUSE_EXCEPTION, 14));
 	expect(w_fetch(w, 0, w_fn(m, FN_W, W_FIXUP)), GUARD_V_NO_RECORD); /* another's */

@@ -38,8 +38,7 @@ static enum guard_verdict register_as(struct world *w, const void *manifest, siz
 
 	free(m->work);
 	m->work_len = need;
-	m->work = aligned_alloc(64, ((need ? need : 1) + 63) & ~(size_t)63);
-	assert_non_null(m->work);
+	m->work = w_guarded_alloc(need);
 	assert_true(fake_ops.digest(w->vmm, manifest, len, b.digest));
 	memcpy(&m->id, b.digest, 8);
 	return guard_register(w->guard, manifest, len, &b, m->work, m->work_len, &m->index, &w->d);

@@ -70,6 +70,7 @@ static void add_unwind(struct mb *b, enum fn fn)
 	mb_unwind(b, at + FN_GAP, GM_CFA_NONE, 0, 0, GM_BP_SAME, 0);
 	mb_retsite(b, at + FN_RET);
 	mb_retsite(b, at + FN_RET2);
+	mb_retsite(b, at + FN_END);
 }
 
 static void add_segments(struct mb *b, const struct std_options *o)

@@ -23,6 +23,46 @@
 		}                                                                                  \
 	} while (0)
 
+/*
+ * Under ASan nothing lies behind, so that every access beyond the end is seen at once; else a
+ * pattern, which an overflow of any size would change.
+ */
+#ifdef __SANITIZE_ADDRESS__
+void *w_guarded_alloc(size_t bytes)
+{
+	void *mem = aligned_alloc(64, ((bytes ? bytes : 1) + 63) & ~(size_t)63);
+
+	MUST(mem);
+	return mem;
+}
+
+static void guarded_check(const void *mem, size_t bytes)
+{
+	(void)mem;
+	(void)bytes;
+}
+#else
+#define CANARY 65536u
+
+void *w_guarded_alloc(size_t bytes)
+{
+	uint8_t *mem = aligned_alloc(64, (bytes + CANARY + 63) & ~(size_t)63);
+
+	MUST(mem);
+	memset(mem + bytes, 0xca, CANARY);
+	return mem;
+}
+
+static void guarded_check(const void *mem, size_t bytes)
+{
+	const uint8_t *p = mem;
+	size_t i;
+
+	for (i = 0; mem && i < CANARY; i++)
+		MUST(p[bytes + i] == 0xca);
+}
+#endif
+
 struct world *w_create(unsigned vcpus)
 {
 	struct world *w = calloc(1, sizeof(*w));
@@ -46,8 +86,7 @@ struct world *w_create(unsigned vcpus)
 			fake_map(w->vmm, w->cr3, w_stack_top((unsigned)t) - (p + 1) * GM_PAGE,
 				 fake_alloc(w->vmm, 1), PTE_P | PTE_W);
 	w->guard_bytes = (guard_size() + 63) & ~(size_t)63;
-	w->guard = aligned_alloc(64, w->guard_bytes);
-	MUST(w->guard);
+	w->guard = w_guarded_alloc(w->guard_bytes);
 	memset(w->guard, 0x5a, w->guard_bytes);
 	MUST(guard_init(w->guard, vcpus, &fake_ops, w->vmm) == w->guard);
 	for (v = 0; v < vcpus; v++) {
@@ -67,7 +106,9 @@ void w_destroy(struct world *w)
 {
 	unsigned i;
 
+	guarded_check(w->guard, w->guard_bytes);
 	for (i = 0; i < w->modules; i++) {
+		guarded_check(w->module[i].work, w->module[i].work_len);
 		free(w->module[i].manifest);
 		free(w->module[i].work);
 	}
@@ -94,8 +135,7 @@ enum guard_verdict w_register(struct world *w, struct wmodule *m)
 
 	free(m->work);
 	m->work_len = guard_work_size(m->manifest, m->len, &m->binding.policy);
-	m->work = aligned_alloc(64, ((m->work_len ? m->work_len : 1) + 63) & ~(size_t)63);
-	MUST(m->work);
+	m->work = w_guarded_alloc(m->work_len);
 	return guard_register(w->guard, m->manifest, m->len, &m->binding, m->work, m->work_len,
 			      &m->index, &d);
 }
@@ -144,7 +184,9 @@ struct wmodule *w_add_manifest(struct world *w, const struct std_options *o, voi
 	w_grant_all(w, m);
 	for (i = 0; i < header(m)->segments.count; i++) {
 		m->base[i] = MODULE_SPACE + w->modules * MODULE_GAP +
-			     (o->contiguous ? segment(m, i)->start : i * SEGMENT_GAP);
+			     (o->contiguous ? segment(m, i)->start
+			      : o->reversed ? (15 - i) * SEGMENT_GAP
+					    : i * SEGMENT_GAP);
 		if (segment(m, i)->kind == GM_SEG_PERCPU)
 			m->base[i] = PERCPU_BASE + w->modules * 0x100;
 		map_segment(w, m, i);
@@ -600,6 +642,7 @@ enum guard_verdict w_back(struct world *w, unsigned v, struct wmodule *m)
 
 	for (i = 0; i < sizeof(scratch); i++)
 		w->cpu[v].gpr[scratch[i]] = 0xbacbacbac0ull + i;
+	w->cpu[v].rflags ^= 0x8d5; /* arithmetic flags are nobody's */
 	w->cpu[v].rip = w_pop(w, v);
 	if (m->options.views)
 		return w_fetch(w, v, w->cpu[v].rip);

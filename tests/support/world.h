@@ -38,7 +38,7 @@ enum fn {
 #define FN_RET 0x25u
 #define FN_CALL2 0x28u
 #define FN_RET2 0x2du
-#define FN_END 0x40u
+#define FN_END 0x40u /* also a return site: a call that never comes back ends the body */
 #define FN_GAP 0x80u
 /* In FN_W. */
 #define W_WARN 0x30u
@@ -115,6 +115,7 @@ enum std_privilege { PRIV_PRIVATE, PRIV_DEVICE, PRIV_MWAIT, PRIV_IOPORT, PRIV_MS
 struct std_options {
 	bool views;	 /* no gates */
 	bool contiguous; /* segments follow each other in memory */
+	bool reversed;	 /* segments lie in the opposite order */
 	uint32_t relocs; /* so many more, on the extra text pages */
 	uint32_t x_kind;
 	uint32_t text_pages; /* extra text pages without content */
@@ -168,6 +169,9 @@ struct world {
 	struct guard_decision d; /* of the last event */
 	struct guard_event ev;	 /* the last event */
 };
+
+/* Memory for the core, with bytes behind it that w_destroy() finds untouched. */
+void *w_guarded_alloc(size_t bytes);
 
 struct world *w_create(unsigned vcpus);
 void w_destroy(struct world *w);
