@@ -37,8 +37,8 @@ static bool return_word_ok(const struct ctx *c, const struct module *m, uint64_t
 /* Init code is entered once per ANNOUNCE, by the kernel, while it is there. */
 static bool entry_open(const struct ctx *c, const struct module *m, const struct gm_entry *e)
 {
-	return !(e->flags & GM_ENTRY_INIT) || (!m->init_used && !c->v->chain &&
-					       module_has(m, module_segment(m, e->moff)));
+	return !(e->flags & GM_ENTRY_INIT) ||
+	       (!m->init_used && !c->v->chain && module_has(m, module_segment(m, e->moff)));
 }
 
 /*
@@ -188,7 +188,8 @@ enum guard_verdict cross_leave_return(struct ctx *c, bool raw)
 	if (!c->v->chain && m->binding.policy.registers == GUARD_REGS_SCRUB)
 		for (unsigned i = 0; i < GUARD_GPRS; i++)
 			if (!((C_PRESERVED | GPR_BIT(GUARD_RSP) | GPR_BIT(GUARD_RAX) |
-			       GPR_BIT(GUARD_RDX)) & GPR_BIT(i)))
+			       GPR_BIT(GUARD_RDX)) &
+			      GPR_BIT(i)))
 				cpu->gpr[i] = 0;
 	return GUARD_V_OK;
 }
@@ -229,8 +230,7 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 		return GUARD_V_NOT_PRIVILEGED;
 	tip = &ch->act[ch->depth - 1];
 	c->act = tip->serial;
-	deep = slot >= ch->hi ||
-	       PAGE_OF(ch->hi - 1) - PAGE_OF(slot) >= GUARD_EXTENT_PAGES * PAGE;
+	deep = slot >= ch->hi || PAGE_OF(ch->hi - 1) - PAGE_OF(slot) >= GUARD_EXTENT_PAGES * PAGE;
 	if (!map_slot(c, &r, slot, deep ? slot + 8 : ch->hi))
 		return chain_drop_running(c, GUARD_V_BAD_STACK);
 	if (slot == tip->slot && ch->depth == 1) {
@@ -257,8 +257,9 @@ enum guard_verdict cross_leave_call(struct ctx *c, bool raw, uint32_t preserve, 
 	if (deep)
 		return chain_drop_running(c, GUARD_V_STACK_TOO_DEEP);
 	r.lo = slot + 8;
-	from = (struct place){.rip = word, .rsp = slot + 8, .rbp = cpu->gpr[GUARD_RBP],
-			      .returned = true};
+	from = (struct place){
+		.rip = word, .rsp = slot + 8, .rbp = cpu->gpr[GUARD_RBP], .returned = true
+	};
 	v = walk_save(c, m, ch, &r, &from, ch->depth);
 	if (v != GUARD_V_OK)
 		return chain_drop_running(c, v);
@@ -414,21 +415,15 @@ enum guard_verdict cross_at_gate(struct ctx *c, struct module *m, uint64_t rip)
 		from = guard_ctx_view(c);
 	}
 	switch (gate->kind) {
-	case GM_GATE_ENTER:
-		v = cross_enter_call(c, m, &m->entries[gate->index], false);
-		break;
-	case GM_GATE_LEAVE_RETURN:
-		v = cross_leave_return(c, false);
-		break;
+	case GM_GATE_ENTER: v = cross_enter_call(c, m, &m->entries[gate->index], false); break;
+	case GM_GATE_LEAVE_RETURN: v = cross_leave_return(c, false); break;
 	case GM_GATE_LEAVE:
 		v = cross_leave_call(c, false, m->imports[gate->index].preserve, 0);
 		break;
 	case GM_GATE_LEAVE_INDIRECT:
 		v = cross_leave_call(c, false, C_PRESERVED, GPR_BIT(gate->reg));
 		break;
-	default:
-		v = cross_enter_return(c, m, false);
-		break;
+	default: v = cross_enter_return(c, m, false); break;
 	}
 	return cross_done(c, names[gate->kind], m, from, rip, v);
 }

@@ -54,8 +54,8 @@ int memcmp(const void *a, const void *b, size_t n);
 
 /* A stretch of guest-virtual memory with its present translation. */
 struct range {
-	uint64_t lo, hi;   /* bytes of interest */
-	uint64_t first;	   /* page address of map[0] */
+	uint64_t lo, hi; /* bytes of interest */
+	uint64_t first;	 /* page address of map[0] */
 	unsigned pages;
 	struct guard_mapping map[MAX_RANGE_PAGES];
 };
@@ -66,7 +66,7 @@ struct word {
 
 struct activation {
 	uint64_t slot;
-	uint64_t word;	   /* the caller's return address, which was in the slot */
+	uint64_t word; /* the caller's return address, which was in the slot */
 	uint32_t headroom;
 	uint32_t serial;
 	bool raw;  /* entered by an execute fault: the word was never exchanged */
@@ -91,7 +91,7 @@ struct chain {
 	uint64_t rflags;
 	uint32_t nwords;
 	struct word words[MAX_WORDS];
-	uint8_t *exact; /* policy exact: EXACT_BYTES, else NULL */
+	uint8_t *exact;	   /* policy exact: EXACT_BYTES, else NULL */
 	uint64_t exact_lo; /* exact holds the bytes [exact_lo, hi) */
 
 	/* extent in bytes, with the frames under it; valid in every state but FREE */
@@ -99,8 +99,13 @@ struct chain {
 	uint64_t frame[MAX_RANGE_PAGES]; /* of the pages from PAGE_OF(lo); NO_FRAME: none */
 };
 
-enum module_state { MODULE_NONE, MODULE_REGISTERED, MODULE_ANNOUNCING, MODULE_ANNOUNCED,
-		    MODULE_WITHDRAWING };
+enum module_state {
+	MODULE_NONE,
+	MODULE_REGISTERED,
+	MODULE_ANNOUNCING,
+	MODULE_ANNOUNCED,
+	MODULE_WITHDRAWING
+};
 
 /* Pages of the module that follow each other in guest-virtual memory. */
 struct run {
@@ -111,8 +116,8 @@ struct run {
 
 struct announce_job {
 	uint64_t table, count;
-	uint32_t page;	  /* next to fill */
-	uint32_t pos;	  /* moff: text before it is proved */
+	uint32_t page;	      /* next to fill */
+	uint32_t pos;	      /* moff: text before it is proved */
 	uint32_t reloc, site; /* next ones */
 };
 
@@ -142,8 +147,8 @@ struct module {
 	const uint8_t *image;
 	unsigned nsegments;
 	uint32_t pages;
-	uint64_t bytes[GM_MAX_SEGMENTS]; /* of each segment, whole pages; PERCPU: 0 */
-	unsigned gates_segment; /* GM_MAX_SEGMENTS: none */
+	uint64_t bytes[GM_MAX_SEGMENTS];	       /* of each segment, whole pages; PERCPU: 0 */
+	unsigned gates_segment;			       /* GM_MAX_SEGMENTS: none */
 	uint32_t enter_return_gate, leave_return_gate; /* offsets in it */
 
 	struct guard_binding binding;
@@ -153,13 +158,13 @@ struct module {
 	struct run run[GM_MAX_SEGMENTS];
 	unsigned runs;
 	uint64_t enter_return, leave_return; /* addresses of the two gates, 0: none */
-	uint64_t cr4; /* SMEP and SMAP at ANNOUNCE */
+	uint64_t cr4;			     /* SMEP and SMAP at ANNOUNCE */
 	struct announce_job job;
 	uint32_t serial;
 	uint64_t touches;
-	uint32_t running;   /* bit v: vCPU v */
-	uint32_t kicked;    /* bit v: was asked to leave for the pages that are marked now */
-	uint32_t callouts;  /* chains in this state: most searches end before they start */
+	uint32_t running;  /* bit v: vCPU v */
+	uint32_t kicked;   /* bit v: was asked to leave for the pages that are marked now */
+	uint32_t callouts; /* chains in this state: most searches end before they start */
 	uint32_t departures;
 
 	/* in the caller's work memory */
@@ -273,8 +278,8 @@ struct chain *chain_callout(const struct module *m, uint64_t slot);
 struct chain *chain_departed(const struct module *m, uint64_t rip, uint64_t rsp, uint32_t *differ);
 struct chain *chain_room(struct ctx *c, const struct module *m, uint64_t slot_gpa);
 void chain_extent(struct chain *ch, const struct range *r, uint64_t lo, uint64_t hi);
-bool chain_overlaps_running(const struct guard *g, const struct chain *self,
-			    const struct range *r, uint64_t lo, uint64_t hi);
+bool chain_overlaps_running(const struct guard *g, const struct chain *self, const struct range *r,
+			    uint64_t lo, uint64_t hi);
 void chain_kill_entered(struct module *m, uint64_t slot_gpa);
 void chain_end(struct module *m, struct chain *ch);
 enum guard_verdict chain_suspend(struct ctx *c, enum chain_state state, const struct range *r,
