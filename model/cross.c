@@ -67,7 +67,7 @@ enum guard_verdict cross_enter_call(struct ctx *c, struct module *m, const struc
 	struct guard_cpu *cpu = &c->d->cpu;
 	uint64_t slot = cpu->gpr[GUARD_RSP], headroom = e->headroom, word = 0, gpa;
 	struct chain *ch = c->v->chain; /* inside to inside */
-	struct chain *out = ch ? NULL : chain_callout(m, slot);
+	struct chain *out = chain_callout(m, slot);
 	struct activation *tip = ch ? &ch->act[ch->depth - 1] : NULL;
 	bool own_slot = tip && slot == tip->slot;
 	enum guard_verdict v;
@@ -161,7 +161,7 @@ static enum guard_verdict finish_tip(struct ctx *c, const struct range *r)
 /* Maps the slot at `at` for writing; what is refused there is bad-stack and ends the chain. */
 static bool map_slot(struct ctx *c, struct range *r, uint64_t at, uint64_t hi)
 {
-	return at % 8 == 0 && at < hi && range_map(c, r, at, hi) && range_stack_page(&r->map[0]);
+	return at % 8 == 0 && range_map(c, r, at, hi) && range_stack_page(&r->map[0]);
 }
 
 enum guard_verdict cross_leave_return(struct ctx *c, bool raw)
@@ -341,7 +341,7 @@ enum guard_verdict cross_fetch_outside(struct ctx *c)
 	struct range r;
 
 	c->act = tip->serial;
-	if (ch->depth == 1 && rip == tip->word && rsp == tip->slot + 8) {
+	if (rip == tip->word && rsp == tip->slot + 8) {
 		name = GUARD_LEAVE_RETURN;
 		v = cross_leave_return(c, true);
 	} else if (rsp == tip->slot || (map_slot(c, &r, rsp, rsp + 8) &&

@@ -84,7 +84,7 @@ static struct module *gates_at(struct guard *g, uint64_t rip)
 			remembered = m;
 	}
 	/* other code may lie there by now */
-	return remembered && text_at(g, rip) ? NULL : remembered;
+	return text_at(g, rip) ? NULL : remembered;
 }
 
 static enum guard_verdict status(struct ctx *c, uint64_t id)
