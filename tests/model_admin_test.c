@@ -77,6 +77,7 @@ static void unknown_vcpu(void **state)
 	struct wmodule *m = &w->module[0];
 	struct guard_event ev = { .type = GUARD_EV_X, .vcpu = 2, .cpu = w->cpu[0] };
 	struct guard_module_info info;
+	unsigned v;
 
 	(void)state;
 	ev.cpu.rip = w_gate_x(m, GATE_ENTER);
@@ -84,7 +85,8 @@ static void unknown_vcpu(void **state)
 	assert_true(w->d.stop_vcpu);
 	assert_int_equal(w->d.view, GUARD_VIEW_U);
 	assert_int_equal(w_info(w, m).running, 0);
-	assert_int_equal(guard_view(w->guard, 2), GUARD_VIEW_U);
+	for (v = 2; v < 4096; v++)
+		assert_int_equal(guard_view(w->guard, v), GUARD_VIEW_U);
 	expect(grant(w, 2, m, 1, true), GUARD_V_UNKNOWN_MODULE);
 	guard_vcpu_reset(w->guard, 2, &w->d);
 	assert_false(guard_module_info(w->guard, 1, &info));
@@ -487,6 +489,12 @@ static void stopped_for_good(void **state)
 	guard_judge(w->guard, &ev, &w->d);
 	assert_true(w->d.stop_vcpu);
 	assert_int_equal(w->vmm->total, 0);
+	ev.type = GUARD_EV_FETCH;
+	ev.cpu.rip = w_fn(m, FN_F, 0);
+	guard_judge(w->guard, &ev, &w->d);
+	assert_true(w->d.stop_vcpu);
+	assert_int_equal(w->d.nlines, 0);
+	assert_int_equal(w->vmm->total, 0);
 	assert_int_equal(w_info(w, m).running, 0);
 	w_destroy(w);
 }
@@ -519,6 +527,7 @@ static void quarantine(void **state)
 	assert_false(w->d.stop_vm);
 	assert_true(w_info(w, m).quarantined);
 	assert_int_equal(w_info(w, m).running, 0);
+	assert_int_equal(w_info(w, m).suspended, 0);
 	expect_u(w, 2);
 	expect_u(w, 3);
 	assert_int_equal(w_status(w, 0, m), GUARD_STATUS_REGISTERED | GUARD_STATUS_ANNOUNCED |
@@ -586,6 +595,66 @@ static void quarantined_from_inside(void **state)
 	w_destroy(w);
 }
 
+/* What the VMM could not do, or grants no more, is nobody's attack. */
+static void no_quarantine_for(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w;
+	struct wmodule *m;
+
+	(void)state;
+	o.policy.refusal = GUARD_REFUSE_QUARANTINE;
+	o.policy.chains = 1;
+	o.policy.required = 1u << PRIV_MWAIT;
+	w = w_simple(3, &o);
+	m = &w->module[0];
+	w->vmm->fail_op[FAKE_RAISE] = 1;
+	expect(w_enter(w, 0, m, FN_F), GUARD_V_RAISE_FAILED);
+	assert_false(w_info(w, m).quarantined);
+	expect_ok(grant(w, 0, m, 1u << PRIV_MWAIT, false));
+	expect(w_enter(w, 0, m, FN_F), GUARD_V_WITHHELD);
+	assert_false(w_info(w, m).quarantined);
+	expect_ok(grant(w, 0, m, 1u << PRIV_MWAIT, true));
+	expect_ok(w_enter(w, 0, m, FN_F));
+	expect(w_enter(w, 1, m, FN_F), GUARD_V_NO_ROOM);
+	assert_false(w_info(w, m).quarantined);
+	w->vmm->fail_op[FAKE_LOWER] = 1;
+	expect(w_depart(w, 0, GUARD_CAUSE_IRQ, 32), GUARD_V_LOWER_FAILED);
+	assert_false(w_info(w, m).quarantined);
+	w_thread(w, 1, 1);
+	assert_true(w_honest(w, 1, m, FN_F));
+	w_destroy(w);
+}
+
+/* A refused resumption is one only if nothing else is judged at that place. */
+static void quarantine_and_resume(void **state)
+{
+	unsigned leave;
+
+	(void)state;
+	for (leave = 0; leave < 2; leave++) {
+		struct std_options o = std_default();
+		struct world *w;
+		struct wmodule *m;
+		uint64_t x;
+
+		o.policy.refusal = GUARD_REFUSE_QUARANTINE;
+		w = w_simple(1, &o);
+		m = &w->module[0];
+		x = w_gate_x(m, leave ? GATE_LEAVE : GATE_ENTER + FN_G);
+		expect_ok(w_enter(w, 0, m, FN_F));
+		w_frame(w, 0, m, FN_F);
+		w_push(w, 0, w_fn(m, FN_F, FN_RET));
+		w->cpu[0].rip = x;
+		expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
+		w_set_word(w, 0, w->cpu[0].gpr[GUARD_RSP], W_KRET);
+		expect(w_x(w, 0, x), leave ? GUARD_V_STACK_CHANGED : GUARD_V_OK);
+		expect_line(w, 0, GUARD_RESUME, GUARD_V_STACK_CHANGED);
+		assert_int_equal(w_info(w, m).quarantined, leave);
+		w_destroy(w);
+	}
+}
+
 static void refusal_stops(void **state)
 {
 	struct std_options o = std_default();
@@ -650,6 +719,8 @@ int main(void)
 		cmocka_unit_test(quarantine),
 		cmocka_unit_test(quarantine_lower_fails),
 		cmocka_unit_test(quarantined_from_inside),
+		cmocka_unit_test(no_quarantine_for),
+		cmocka_unit_test(quarantine_and_resume),
 		cmocka_unit_test(refusal_stops),
 		cmocka_unit_test(names),
 	};

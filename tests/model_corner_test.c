@@ -145,6 +145,7 @@ static void views_tail_call_into_entry(void **state)
 		}
 		expect(w_fetch(w, 0, w_fn(m, FN_G, 0)), want);
 		expect_line(w, 0, GUARD_ENTER_CALL, want);
+		assert_int_equal(w->d.line[0].act, want == GUARD_V_OK);
 		if (want == GUARD_V_OK) {
 			w_frame(w, 0, m, FN_G);
 			expect_ok(w_callout(w, 0, m, FN_G, GATE_LEAVE));
@@ -452,6 +453,7 @@ static void touch_of_the_unbound(void **state)
 	assert_int_equal(w->d.line[0].module, GUARD_VIEW_U);
 	ev.gpa = b->gpa[0]; /* of the module, but nothing that is hidden */
 	w_judge(w, &ev);
+	assert_int_equal(w->d.line[0].module, GUARD_VIEW_U);
 	w_destroy(w);
 }
 
@@ -734,6 +736,163 @@ static void exact_reads_no_more(void **state)
 	w_destroy(w);
 }
 
+/* A privileged vCPU never seeks RESUME, whatever stands at that place. */
+static void no_resume_from_inside(void **state)
+{
+	struct world *w = w_simple(2, NULL);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w_frame(w, 0, m, FN_F);
+	w_push(w, 0, w_fn(m, FN_F, FN_RET));
+	w->cpu[0].rip = w_gate_x(m, GATE_LEAVE);
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
+	w_thread(w, 1, 1);
+	expect_ok(w_enter(w, 1, m, FN_F));
+	w->cpu[1] = w->cpu[0];
+	w_x(w, 1, w_gate_x(m, GATE_LEAVE));
+	expect_lines(w, 1);
+	expect_line(w, 0, GUARD_LEAVE_CALL, w->d.verdict);
+	assert_int_not_equal(w->d.verdict, GUARD_V_OK);
+	expect_u(w, 1);
+	w_destroy(w);
+}
+
+/* The module's own text may ask the VMM for something, and stays inside. */
+static void hypercall_of_the_module(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w->cpu[0].gpr[GUARD_RAX] = GUARD_CALL_STATUS;
+	w->cpu[0].gpr[GUARD_RBX] = m->id;
+	w_x(w, 0, w_fn(m, FN_F, 4));
+	expect_lines(w, 0);
+	expect_view(w, 0, m);
+	assert_int_equal(w->cpu[0].gpr[GUARD_RAX],
+			 GUARD_STATUS_REGISTERED | GUARD_STATUS_ANNOUNCED);
+	w_destroy(w);
+}
+
+/* An inside call at a slot above the running activation's own is none. */
+static void inside_call_above(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w_frame(w, 0, m, FN_F);
+	expect_ok(w_enter_from(w, 0, m, FN_G, w_fn(m, FN_F, FN_RET)));
+	w->cpu[0].gpr[GUARD_RSP] += 8;
+	w_set_word(w, 0, w->cpu[0].gpr[GUARD_RSP], w_fn(m, FN_F, FN_RET));
+	expect(w_x(w, 0, w_gate_x(m, GATE_ENTER + FN_E)), GUARD_V_BAD_STACK);
+	expect_view(w, 0, m);
+	w_destroy(w);
+}
+
+/* A chain of one that was dropped at full depth starts anew. */
+static void depth_starts_anew(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w;
+	struct wmodule *m;
+	unsigned i;
+
+	(void)state;
+	o.policy.chains = 1;
+	w = w_simple(1, &o);
+	m = &w->module[0];
+	expect_ok(w_enter(w, 0, m, FN_G));
+	for (i = 1; i < GUARD_MAX_NEST; i++) {
+		w_frame(w, 0, m, FN_G);
+		expect_ok(w_enter_from(w, 0, m, FN_G, w_fn(m, FN_G, FN_RET)));
+	}
+	w->cpu[0].gpr[GUARD_RSP] -= 8;
+	expect(w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN)), GUARD_V_NO_RECORD);
+	w_thread(w, 0, 0);
+	assert_true(w_honest(w, 0, m, FN_G));
+	w_destroy(w);
+}
+
+/* Extents reach up to the outermost slot: for an inside call, and on the way back. */
+static void overlap_above(void **state)
+{
+	unsigned back;
+
+	(void)state;
+	for (back = 0; back < 2; back++) {
+		struct std_options o = std_default();
+		struct world *w = w_simple(2, NULL);
+		struct wmodule *m = &w->module[0], *other = w_ready(w, &o);
+		uint64_t page = w_stack_top(1) - GM_PAGE;
+
+		fake_map(w->vmm, w->cr3, page,
+			 fake_walk(w->vmm, w->cr3, w_stack_top(0) - GM_PAGE).gpa, PTE_P | PTE_W);
+		w->cpu[0].gpr[GUARD_RSP] = w_stack_top(0) - 0x100;
+		w->cpu[1].gpr[GUARD_RSP] = page + GM_PAGE - 0x100;
+		expect_ok(w_enter(w, 0, m, FN_B4096));
+		w_frame(w, 0, m, FN_B4096);
+		if (back) {
+			expect_ok(w_callout(w, 0, m, FN_B4096, GATE_LEAVE));
+			expect_ok(w_enter_from(w, 1, other, FN_G, W_KRET));
+			expect(w_x(w, 0, w_gate_x(m, GATE_ENTER_RETURN)), GUARD_V_BAD_STACK);
+		} else {
+			expect_ok(w_enter_from(w, 0, m, FN_G, w_fn(m, FN_B4096, FN_RET)));
+			expect(w_enter_from(w, 1, other, FN_G, W_KRET), GUARD_V_BAD_STACK);
+		}
+		w_destroy(w);
+	}
+}
+
+/* Headroom on the way back: the entry's own, and always the least there may be. */
+static void headroom_on_return(void **state)
+{
+	unsigned deep;
+
+	(void)state;
+	for (deep = 0; deep < 2; deep++) {
+		struct world *w = w_simple(1, NULL);
+		struct wmodule *m = &w->module[0];
+		enum fn fn = deep ? FN_B4096 : FN_E;
+		uint64_t page, out;
+
+		w->cpu[0].gpr[GUARD_RSP] = w_stack_top(0) - GM_PAGE + (deep ? 0x200 : 0x300);
+		expect_ok(w_enter(w, 0, m, fn));
+		w_frame(w, 0, m, fn);
+		expect_ok(w_callout(w, 0, m, fn, GATE_LEAVE));
+		out = w->cpu[0].gpr[GUARD_RSP];
+		page = (out & ~0xfffull) - GM_PAGE;
+		fake_unmap(w->vmm, w->cr3, page);
+		/* deep: 512 bytes below the slot; else 1024 below the activation's own */
+		assert_true((out & 0xfff) < GM_MIN_HEADROOM || !deep);
+		expect(w_x(w, 0, w_gate_x(m, GATE_ENTER_RETURN)), GUARD_V_BAD_STACK);
+		w_destroy(w);
+	}
+}
+
+/* Only device privileges have a range: what stands beside others means nothing. */
+static void range_of_no_device(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct guard_event ev = { .type = GUARD_EV_TOUCH, .vcpu = 0, .cpu = w->cpu[0] };
+	struct wmodule *m = w_ready(w, &o);
+
+	(void)state;
+	expect_ok(guard_unregister(w->guard, m->index, &w->d));
+	m->binding.resource[PRIV_MWAIT].base = FAKE_MMIO + 0x500000;
+	m->binding.resource[PRIV_MWAIT].length = 0x1000;
+	expect_ok(w_register(w, m));
+	ev.gpa = FAKE_MMIO + 0x500010;
+	w_judge(w, &ev);
+	assert_int_equal(w->d.line[0].module, GUARD_VIEW_U);
+	w_destroy(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -764,6 +923,13 @@ int main(void)
 		cmocka_unit_test(departed_and_abandoned),
 		cmocka_unit_test(registers_of_a_refused_exit),
 		cmocka_unit_test(exact_reads_no_more),
+		cmocka_unit_test(no_resume_from_inside),
+		cmocka_unit_test(hypercall_of_the_module),
+		cmocka_unit_test(inside_call_above),
+		cmocka_unit_test(depth_starts_anew),
+		cmocka_unit_test(overlap_above),
+		cmocka_unit_test(headroom_on_return),
+		cmocka_unit_test(range_of_no_device),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

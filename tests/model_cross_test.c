@@ -115,14 +115,17 @@ static void log_lines(void **state)
 	assert_int_equal(l->act, 1);
 	assert_int_equal(l->old_word, w_fn(m, FN_G, FN_RET));
 	assert_int_equal(l->new_word, w_gate(m, GATE_ENTER_RETURN));
+	assert_int_equal(l->slot, w->cpu[0].gpr[GUARD_RSP]);
 	expect_ok(w_enter(w, 0, m, FN_F));
 	assert_int_equal(l->act, 2);
 	expect_ok(w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN)));
 	assert_int_equal(l->act, 2);
+	assert_int_equal(l->slot, w->cpu[0].gpr[GUARD_RSP]);
 	assert_int_equal(l->new_word, W_KRET);
 	w->cpu[0].gpr[GUARD_RSP] += 8;
 	expect_ok(w_back(w, 0, m));
 	assert_int_equal(l->act, 1);
+	assert_int_equal(l->slot, w->cpu[0].gpr[GUARD_RSP] - 8);
 	assert_int_equal(l->to, m->index);
 	expect_ok(w_exit(w, 0, m, FN_G));
 	assert_int_equal(l->act, 1);
@@ -198,7 +201,7 @@ static void inside_to_inside(void **state)
 	fake_forget(w->vmm);
 	expect_ok(w_enter_from(w, 0, m, FN_G, w_fn(m, FN_F, FN_RET)));
 	slot = w->cpu[0].gpr[GUARD_RSP];
-	assert_int_equal(w->vmm->calls[FAKE_LOWER], 0);
+	assert_int_equal(w->vmm->calls[FAKE_LOWER] + w->vmm->calls[FAKE_RAISE], 0);
 	assert_int_equal(w->cpu[0].rip, w_fn(m, FN_G, 0));
 	assert_int_equal(w_word(w, 0, slot), w_gate(m, GATE_LEAVE_RETURN));
 	assert_int_equal(w->d.line[0].act, 2);
@@ -260,7 +263,10 @@ static void tail_jump_inside(void **state)
 	expect_ok(w_enter(w, 0, m, FN_F));
 	slot = w->cpu[0].gpr[GUARD_RSP];
 	act = w->d.line[0].act;
+	fake_forget(w->vmm);
 	expect_ok(w_x(w, 0, w_gate_x(m, GATE_ENTER + FN_G)));
+	assert_int_equal(w->vmm->calls[FAKE_WRITE], 0);
+	assert_int_equal(w->d.line[0].slot, 0);
 	expect_line(w, 0, GUARD_ENTER_CALL, GUARD_V_OK);
 	assert_int_equal(w->d.line[0].act, act);
 	assert_int_equal(w->cpu[0].rip, w_fn(m, FN_G, 0));

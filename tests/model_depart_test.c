@@ -209,7 +209,7 @@ static void odd_places_in_gates(void **state)
 	/* a leave-return gate's ret whose word leads nowhere */
 	w->cpu[0].rip = w_gate_x(m, GATE_LEAVE_RETURN) + 3;
 	w_push(w, 0, 0xbad);
-	w_depart(w, 0, GUARD_CAUSE_IRQ, 32);
+	expect(w_depart(w, 0, GUARD_CAUSE_IRQ, 32), GUARD_V_WILD_EXIT);
 	expect_u(w, 0);
 	/* the leave-return gate with RSP elsewhere than at the slot */
 	w_thread(w, 0, 0);

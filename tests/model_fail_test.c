@@ -336,6 +336,11 @@ static void check_refusal(struct play *p, const struct event *e, uint64_t n, enu
 	    e->before != all_busy && e->before != at_child_ret && v == GUARD_V_OK)
 		fail_msg("%s, call %llu (callback %u) fails, and nobody cares", e->name,
 			 (unsigned long long)n, op);
+	if ((op == FAKE_WRITE || (op == FAKE_READ && e->before == nothing)) && !e->stays &&
+	    e->strike != announce && v != GUARD_V_BAD_STACK &&
+	    e->options.policy.refusal == GUARD_REFUSE_GP)
+		fail_msg("%s, call %llu: a slot that cannot be used gives %s", e->name,
+			 (unsigned long long)n, guard_verdict_string(v));
 	if (op == FAKE_RAISE && e->strike != resume_and_leave)
 		assert_int_equal(v, GUARD_V_RAISE_FAILED);
 	if (v == GUARD_V_RAISE_FAILED && op == FAKE_RAISE && !e->stays && e->before != init_freed &&

@@ -41,8 +41,10 @@ static void honest_visit(void **state)
 		out = w->cpu[0].gpr[GUARD_RSP];
 		assert_int_equal(w_word(w, 0, out), w_fn(m, fns[i], FN_RET));
 		expect_u(w, 0);
+		assert_int_equal(w->d.line[0].slot, 0);
 		expect_ok(w_back(w, 0, m));
 		expect_line(w, 0, GUARD_ENTER_RETURN, GUARD_V_OK);
+		assert_int_equal(w->d.line[0].slot, 0);
 		assert_int_equal(w->cpu[0].rip, w_fn(m, fns[i], FN_RET));
 		assert_int_equal(w->cpu[0].gpr[GUARD_RSP], out + 8);
 		expect_view(w, 0, m);
@@ -50,6 +52,7 @@ static void honest_visit(void **state)
 		w->cpu[0].rip = w_pop(w, 0);
 		expect_ok(w_fetch(w, 0, w->cpu[0].rip));
 		expect_line(w, 0, GUARD_LEAVE_RETURN, GUARD_V_OK);
+		assert_int_equal(w->d.line[0].slot, 0);
 		assert_int_equal(w->cpu[0].rip, W_KRET);
 		assert_int_equal(w->cpu[0].gpr[GUARD_RSP], slot + 8);
 		expect_u(w, 0);
@@ -66,7 +69,7 @@ static void wild_exit(void **state)
 	unsigned i;
 
 	(void)state;
-	for (i = 0; i < 6; i++) {
+	for (i = 0; i < 7; i++) {
 		uint64_t slot;
 
 		w_thread(w, 0, 0);
@@ -81,6 +84,8 @@ static void wild_exit(void **state)
 			w->cpu[0].gpr[GUARD_RSP] += 4;
 		if (i == 4)
 			w->cpu[0].gpr[GUARD_RSP] = 0x1000;
+		if (i == 6) /* as after its return, but elsewhere */
+			w->cpu[0].gpr[GUARD_RSP] = slot + 8;
 		if (i == 5) /* where it came from, but with another RSP */
 			w->cpu[0].gpr[GUARD_RSP] = slot - 8;
 		w_set_word(w, 0, slot - 8, 0x123);
@@ -220,6 +225,7 @@ static void departures(void **state)
 	expect_ok(w_depart(w, 0, GUARD_CAUSE_NMI, 2));
 	expect_ok(w_fetch(w, 0, at.rip));
 	expect_line(w, 0, GUARD_RESUME, GUARD_V_OK);
+	expect_lines(w, 1);
 	/* an event right after the call, before the first instruction outside: an exit by fetch */
 	w_push(w, 0, w_fn(m, FN_I, FN_RET));
 	w->cpu[0].rip = w_import(IMP_C);
@@ -294,6 +300,7 @@ static void raw_import_of_wrapped(void **state)
 	out = w->cpu[0];
 	w->cpu[0].gpr[GUARD_RSP] += 8;
 	expect(w_fetch(w, 0, w_fn(m, FN_F, FN_RET)), GUARD_V_NO_RECORD);
+	expect_line(w, 0, GUARD_RESUME, GUARD_V_NO_RECORD);
 	w->cpu[0] = out;
 	expect_ok(w_back(w, 0, m));
 	/* a raw tail jump at the slot: the kernel's address goes back to it */
@@ -317,6 +324,137 @@ static void raw_import_of_wrapped(void **state)
 	w_destroy(w);
 }
 
+/* An event on the very first instruction of an entry: first a resumption, then perhaps an entry. */
+static void departed_at_the_entry(void **state)
+{
+	struct world *w = views_world(1);
+	struct wmodule *m = &w->module[0];
+	struct guard_cpu at;
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	at = w->cpu[0];
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
+	expect_ok(w_fetch(w, 0, at.rip));
+	expect_lines(w, 1);
+	expect_line(w, 0, GUARD_RESUME, GUARD_V_OK);
+	expect_ok(w_depart(w, 0, GUARD_CAUSE_IRQ, 32));
+	w->cpu[0].gpr[GUARD_RBX]++;
+	expect_ok(w_fetch(w, 0, at.rip));
+	expect_lines(w, 2);
+	expect_line(w, 0, GUARD_RESUME, GUARD_V_REGISTERS_CHANGED);
+	expect_line(w, 1, GUARD_ENTER_CALL, GUARD_V_OK);
+	w_destroy(w);
+}
+
+/* A thread that died in a call-out, and a fresh caller at the very same slot. */
+static void fresh_caller_at_the_slot(void **state)
+{
+	struct world *w = views_world(1);
+	struct wmodule *m = &w->module[0];
+	uint64_t out;
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w_frame(w, 0, m, FN_F);
+	expect_ok(w_callout(w, 0, m, FN_F, GATE_LEAVE));
+	out = w->cpu[0].gpr[GUARD_RSP];
+	w->cpu[0].gpr[GUARD_RSP] = out + 8;
+	expect_ok(w_enter(w, 0, m, FN_G));
+	assert_int_equal(w_info(w, m).suspended, 1);
+	w->cpu[0].gpr[GUARD_RSP] += 8;
+	expect_ok(w_fetch(w, 0, W_KRET));
+	expect_line(w, 0, GUARD_LEAVE_RETURN, GUARD_V_OK);
+	w_destroy(w);
+}
+
+/* A wrapped module's raw call-out, from which the kernel tail-calls into an entry gate. */
+static void gate_from_a_raw_callout(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	uint64_t out;
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	w_frame(w, 0, m, FN_F);
+	w_push(w, 0, w_fn(m, FN_F, FN_RET));
+	out = w->cpu[0].gpr[GUARD_RSP];
+	expect_ok(w_fetch(w, 0, w_import(IMP_C)));
+	expect_ok(w_x(w, 0, w_gate_x(m, GATE_ENTER + FN_G)));
+	assert_int_equal(w_word(w, 0, out), w_gate(m, GATE_LEAVE_RETURN));
+	assert_int_equal(w_info(w, m).suspended, 1);
+	expect_ok(w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN)));
+	expect_u(w, 0);
+	w->cpu[0].gpr[GUARD_RSP] += 8;
+	expect_ok(w_fetch(w, 0, w_word(w, 0, out)));
+	expect_line(w, 0, GUARD_ENTER_RETURN, GUARD_V_OK);
+	expect_ok(w_exit(w, 0, m, FN_F));
+	w_destroy(w);
+}
+
+/* A raw call to an import whose address is known: its own convention counts. */
+static void raw_call_to_a_helper(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	unsigned asm_one;
+
+	(void)state;
+	for (asm_one = 0; asm_one < 2; asm_one++) {
+		w_thread(w, 0, 0);
+		expect_ok(w_enter(w, 0, m, FN_F));
+		w_frame(w, 0, m, FN_F);
+		w_push(w, 0, w_fn(m, FN_F, FN_RET));
+		expect_ok(w_fetch(w, 0, w_import(asm_one ? IMP_ASM : IMP_C)));
+		w->cpu[0].gpr[GUARD_RSP] += 8;
+		w->cpu[0].gpr[GUARD_RDX]++;
+		expect(w_fetch(w, 0, w_fn(m, FN_F, FN_RET)),
+		       asm_one ? GUARD_V_REGISTERS_CHANGED : GUARD_V_OK);
+		if (!asm_one)
+			expect_ok(w_exit(w, 0, m, FN_F));
+	}
+	w_destroy(w);
+}
+
+/* A raise that fails writes nothing where no word is exchanged. */
+static void raise_fails_raw(void **state)
+{
+	struct world *w = views_world(1);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	w->vmm->fail_op[FAKE_RAISE] = 1;
+	expect(w_enter(w, 0, m, FN_F), GUARD_V_RAISE_FAILED);
+	assert_int_equal(w->vmm->calls[FAKE_WRITE], 0);
+	w_destroy(w);
+}
+
+/* Text before the first entry is no entry. */
+static void before_the_first_entry(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct gm_header *h;
+	struct wmodule *m;
+	void *manifest;
+	size_t len;
+
+	(void)state;
+	o.views = true;
+	manifest = std_manifest(&o, &len);
+	h = manifest;
+	h->entries.offset += 2 * (uint32_t)sizeof(struct gm_entry);
+	h->entries.count -= 2;
+	m = w_add_manifest(w, &o, manifest, len);
+	expect_ok(w_announce(w, 0, m));
+	expect(w_enter(w, 0, m, FN_F), GUARD_V_NO_RECORD);
+	expect(w_enter(w, 0, m, FN_G), GUARD_V_NO_RECORD);
+	w_thread(w, 0, 0);
+	assert_true(w_honest(w, 0, m, FN_D));
+	w_destroy(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,6 +467,12 @@ int main(void)
 		cmocka_unit_test(departures),
 		cmocka_unit_test(policies),
 		cmocka_unit_test(raw_import_of_wrapped),
+		cmocka_unit_test(departed_at_the_entry),
+		cmocka_unit_test(fresh_caller_at_the_slot),
+		cmocka_unit_test(gate_from_a_raw_callout),
+		cmocka_unit_test(raw_call_to_a_helper),
+		cmocka_unit_test(raise_fails_raw),
+		cmocka_unit_test(before_the_first_entry),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
