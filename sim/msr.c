@@ -129,6 +129,10 @@ void sim_msr(struct sim_job *j, bool write)
 
 	if (!sim_job_privileged(j))
 		return;
+	if (vm_msr_denied(j->v->e->vm, j->v->id, number)) {
+		sim_job_gp(j);
+		return;
+	}
 	if (write ? !msr_write(j->v, number, value) : !msr_read(j->v, number, &value)) {
 		sim_job_gp(j);
 		return;

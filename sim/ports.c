@@ -16,6 +16,10 @@ static void port_out(struct sim_job *j, uint16_t port, unsigned width, uint32_t 
 	struct sim_vcpu *v = j->v;
 	struct engine *e = v->e;
 
+	/* A wide access to a port of ours may reach a bound one behind it. */
+	if (port >= GH_PORT_EXIT && port <= GH_PORT_TIMER && port != GH_PORT_START_VCPU &&
+	    vm_port_denied(e->vm, v->id, port, width))
+		return;
 	switch (port) {
 	case GH_PORT_EXIT:
 		sim_end(e, VM_EXIT_GUEST, v->id, j->rip, "exit %d", (int)value);
@@ -77,6 +81,8 @@ void sim_port_string(struct sim_job *j, bool in)
 		return;
 	if (j->i.attributes & ZYDIS_ATTRIB_HAS_REP)
 		n = j->gpr[GUARD_RCX];
+	if (n) /* nothing else is behind a bound port either: a denied access differs by its TOUCH */
+		vm_port_denied(j->v->e->vm, j->v->id, (uint16_t)j->gpr[GUARD_RDX], width);
 	if (n > 4096)
 		n = 4096; /* the rest at the next turn, so that interrupts get in */
 	while (n--) {

@@ -496,6 +496,7 @@ static void test_hidden(void **state)
 	memset(copy, 0x77, sizeof(copy));
 	m.copy = copy;
 	m.pages = 1;
+	m.index = GUARD_VIEW_U;
 	s->vm->module[0] = &m;
 	memset(sv_data(s, 0x400), 0xaa, SIM_PAGE);
 	memset(sv_data(s, 0x200), 0xbb, 64);
@@ -524,6 +525,7 @@ static void test_hidden_stack(void **state)
 	memset(copy, 0x77, sizeof(copy));
 	m.copy = copy;
 	m.pages = 1;
+	m.index = GUARD_VIEW_U;
 	s->vm->module[0] = &m;
 	vm_frame_set(s->vm, s->data_gpa + 0xe000, GUARD_ROLE_PRIVATE, 0, 0, 0);
 	SV_CODE_AT(s, 0, storm);
@@ -535,6 +537,98 @@ static void test_hidden_stack(void **state)
 	assert_true(touches(s->vm) > 0);
 	assert_int_equal(copy[0xfd8], 0x77);
 	vm_frame_set(s->vm, s->data_gpa + 0xe000, GUARD_ROLE_NONE, 0, 0, 0);
+	s->vm->module[0] = NULL;
+	sv_destroy(s);
+}
+
+/* MSRs and ports that the engine serves itself, bound to a module that does not run. */
+SNIPPET(msr_bound, "movl $0,(%rdi)\n mov 0x100(%rdi),%rcx\n rdmsr\n mov %rax,8(%rdi)\n"
+		   "mov $0x1000,%eax\n xor %edx,%edx\n wrmsr\n" EXIT0);
+SNIPPET(skip_and_count, "addq $2,8(%rsp)\n add $8,%rsp\n incq (%rdi)\n iretq");
+SNIPPET(port_behind, "mov $1,%eax\n mov $0xf9,%edx\n outl %eax,(%dx)\n outb %al,(%dx)\n"
+		     "mov $0x300,%edx\n insb\n mov $3,%ecx\n rep outsb\n"
+		     "mov $0x2ff,%edx\n in (%dx),%ax\n inb (%dx),%al\n" EXIT0);
+
+struct bound_module {
+	struct vm_module m;
+	struct {
+		struct gm_header h;
+		struct gm_privilege p;
+	} file;
+};
+
+static void bind_range(struct simvm *s, struct bound_module *b, uint32_t kind, uint32_t first,
+		       uint32_t last)
+{
+	memset(b, 0, sizeof(*b));
+	b->file.h.privileges.offset = sizeof(b->file.h);
+	b->file.h.privileges.count = 1;
+	b->file.p.kind = kind;
+	b->file.p.first = first;
+	b->file.p.last = last;
+	b->m.manifest.data = (uint8_t *)&b->file;
+	b->m.manifest.size = sizeof(b->file);
+	b->m.binding.bound = 1;
+	s->vm->module[0] = &b->m;
+}
+
+static void bound_msr(uint32_t msr, bool raised)
+{
+	struct simvm *s = sv_create(1, 1, 0);
+	struct engine_sys before, after;
+	struct bound_module b;
+	struct guard_cpu cpu;
+
+	bind_range(s, &b, GM_PRIV_MSR, msr, msr);
+	if (raised) {
+		s->vm->vcpu[0].view = 0;
+		s->vm->vcpu[0].raised = 1;
+	}
+	SV_CODE_AT(s, 0x800, skip_and_count);
+	sv_gate(s, 13, 0x800, 0, 0xe, 0);
+	SV_CODE_AT(s, 0, msr_bound);
+	*sv_data(s, 32) = msr;
+	sv_start(s, 0, 0, false);
+	s->vm->ops->get_sys(s->vm->engine, 0, &before);
+	sv_run(s);
+	s->vm->ops->get_sys(s->vm->engine, 0, &after);
+	vm_get_cpu(s->vm, 0, &cpu);
+	assert_int_equal(s->exit.status, 0);
+	assert_int_equal(*sv_data(s, 0), raised ? 0 : 2); /* RDMSR and WRMSR: #GP */
+	assert_int_equal(touches(s->vm), raised ? 0 : 2);
+	if (!raised) {
+		assert_memory_equal(&before, &after, sizeof(after));
+	} else if (msr == 0xc0000082) {
+		assert_int_equal(after.lstar, 0x1000);
+	}
+	assert_int_equal(cpu.efer, 0xd00);
+	s->vm->module[0] = NULL;
+	sv_destroy(s);
+}
+
+static void test_bound_msrs(void **state)
+{
+	static const uint32_t msrs[] = { 0x1b,	     0x174,	 0x277,	     0xc0000080, 0xc0000081,
+					 0xc0000082, 0xc0000083, 0xc0000084, 0x4711 };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(msrs) / sizeof(msrs[0]); i++)
+		bound_msr(msrs[i], false);
+	bound_msr(0xc0000082, true);
+}
+
+/* An access that begins at a free port and ends in a bound one, also by INS and OUTS. */
+static void test_bound_ports(void **state)
+{
+	struct simvm *s = sv_create(1, 1, 0);
+	struct bound_module b;
+
+	(void)state;
+	bind_range(s, &b, GM_PRIV_IOPORT, 0xfa, 0x300);
+	SV_RUN(s, port_behind);
+	assert_int_equal(s->exit.status, 0);
+	/* outl to the timer, insb, rep outsb once, both reads */
+	assert_int_equal(touches(s->vm), 5);
 	s->vm->module[0] = NULL;
 	sv_destroy(s);
 }
@@ -572,6 +666,8 @@ int main(void)
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_hidden),
 		cmocka_unit_test(test_hidden_stack),
+		cmocka_unit_test(test_bound_msrs),
+		cmocka_unit_test(test_bound_ports),
 	};
 	int failed = cmocka_run_group_tests_name("fast", tests, fast_mode, NULL);
 

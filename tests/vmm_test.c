@@ -626,6 +626,16 @@ static void test_other_privileges(void **state)
 	assert_false(vm_msr_read(vm, 0, 0x124, &word));
 	assert_int_equal(vm_log_count(vm), value);
 	assert_false(vm_may_mwait(vm, 0));
+	/* every port that an access covers counts: the bound ones begin at its last byte */
+	vm_port_in(vm, 0, 0x2ff, 1);
+	vm_port_out(vm, 0, 0x2fe, 2, 5);
+	vm_port_in(vm, 0, 0x2fc, 4);
+	assert_int_equal(vm_log_count(vm), value);
+	assert_int_equal(vm_port_in(vm, 0, 0x2ff, 2), 0xffffffff);
+	assert_int_equal(vm_log_count(vm), value + 1);
+	vm_port_out(vm, 0, 0x2fd, 4, 5);
+	assert_int_equal(vm_log_count(vm), value + 2);
+	assert_int_equal(last_event(vm), GUARD_TOUCH);
 	/* inside, on this vCPU only */
 	assert_true(vm_guard_ops.raise(vm, 0, m, c.binding.bound));
 	assert_true(vm_may_mwait(vm, 0));
@@ -647,6 +657,48 @@ static void test_other_privileges(void **state)
 	assert_int_equal(word, 0);
 	assert_true(vm_read_u(vm, 0, b->status_page[0], &word, 8));
 	assert_int_equal(word, 1ull << m);
+	vt_free(&c);
+	vm_destroy(vm);
+}
+
+/* What guarding would not guard is refused, by file, offset and name, before anything is placed. */
+static void test_unguardable(void **state)
+{
+	static const struct wrap_privilege bad[] = {
+		{ .kind = GM_PRIV_IOPORT, .name = "exit", .first = 0xf4, .last = 0xf4 },
+		{ .kind = GM_PRIV_IOPORT, .name = "timer", .first = 0xf9, .last = 0x100 },
+		{ .kind = GM_PRIV_IOPORT, .name = "serial", .first = 0xe8, .last = 0xef },
+		{ .kind = GM_PRIV_IOPORT, .name = "cross", .first = 0xb0, .last = 0xb6 },
+		{ .kind = GM_PRIV_MSR, .name = "time", .first = 0, .last = 0x10 },
+		{ .kind = GM_PRIV_MSR, .name = "base", .first = 0xc0000101, .last = 0xc0000101 },
+		{ .kind = GM_PRIV_MSR, .name = "aux", .first = 0xc0000103, .last = 0xc0000103 },
+	};
+	static const struct wrap_privilege good[] = {
+		{ .kind = GM_PRIV_IOPORT, .name = "near", .first = 0xfa, .last = 0xff },
+		{ .kind = GM_PRIV_MSR, .name = "syscall", .first = 0xc0000080, .last = 0xc0000084 },
+	};
+	struct vm *vm = vt_guest(1);
+	struct vt_module c;
+	struct error err;
+	unsigned index;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		vt_wrap_with(&c, "counter", &bad[i], 1);
+		assert_false(vm_load_module(vm, &c.source, true, NULL, NULL, &index, &err));
+		if (strncmp(err.text, "counter: manifest offset 0x", 27) ||
+		    !strstr(err.text, bad[i].name) || !strstr(err.text, "cannot be bound"))
+			fail_msg("%s", err.text);
+		/* a range that is not bound hurts nobody */
+		if (i == 0) {
+			c.binding.bound = 0;
+			vt_load(vm, &c);
+			assert_true(vm_unregister(vm, 0));
+		}
+		vt_free(&c);
+	}
+	vt_wrap_with(&c, "counter", good, 2);
+	vt_load(vm, &c);
 	vt_free(&c);
 	vm_destroy(vm);
 }
@@ -1089,6 +1141,7 @@ int main(void)
 		cmocka_unit_test(test_written),
 		cmocka_unit_test(test_raise_and_lower),
 		cmocka_unit_test(test_other_privileges),
+		cmocka_unit_test(test_unguardable),
 		cmocka_unit_test(test_alloc),
 		cmocka_unit_test(test_devices),
 		cmocka_unit_test(test_console),

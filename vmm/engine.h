@@ -184,6 +184,14 @@ void vm_mmio_write(struct vm *vm, unsigned vcpu, uint64_t gpa, unsigned width, u
 void vm_frame_written(struct vm *vm, uint64_t gpa);
 
 /*
+ * Bindings come first, also for ports and MSRs that the engine knows itself: true if one of the
+ * ports [port, port + width), or the MSR, is bound and not raised on this vCPU; TOUCH is judged
+ * then. A denied port reads all ones and drops writes, a denied MSR is #GP.
+ */
+bool vm_port_denied(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width);
+bool vm_msr_denied(struct vm *vm, unsigned vcpu, uint32_t msr);
+
+/*
  * Ports that the engine does not know itself (it knows 0xb6, 0xf4, 0xf6, 0xf7, 0xf8, 0xf9), 0xe9 and
  * 0xf5 among them: width 1, 2, 4. Reads without privilege give all ones; TOUCH is vmm's matter.
  */

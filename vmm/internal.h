@@ -247,6 +247,8 @@ void vm_boot_update(struct vm *vm);
 const struct vm_device *vm_device_at(const struct vm *vm, uint64_t gpa);
 bool vm_status_create(struct vm *vm, struct error *err);
 void vm_console_byte(struct vm *vm, char c);
+/* No bound range of m has ports or MSRs that cannot be guarded. */
+bool vm_ports_check(const struct vm_module *m, const char *name, struct error *err);
 
 /* ---- load_module.c ---- */
 void vm_module_free(struct vm_module *m);

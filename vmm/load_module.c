@@ -204,7 +204,8 @@ static bool load_steps(struct vm *vm, struct vm_module *m, const struct vm_modul
 		return false;
 	if (m->index < GUARD_MAX_MODULES)
 		vm->module[m->index] = m;
-	if (!check_names(m, name, err) || !module_memory(m, name, err))
+	if (!check_names(m, name, err) || !vm_ports_check(m, name, err) ||
+	    !module_memory(m, name, err))
 		return false;
 	set_name(m, src->name);
 	vm_record(vm, 0, &d);

@@ -31,6 +31,44 @@ const char *vm_console(const struct vm *vm)
 	return vm->console;
 }
 
+/*
+ * Numbers that no binding can guard: ports that are the machine itself (vmm/abi.h), and registers
+ * that a guest reaches by other instructions too (RDTSC, RDTSCP, SWAPGS, WRFSBASE, segment loads).
+ */
+static const struct {
+	uint32_t kind, first, last;
+	const char *what;
+} machine[] = {
+	{ GM_PRIV_IOPORT, GH_PORT_CROSS, GH_PORT_CROSS, "the port of crossings" },
+	{ GM_PRIV_IOPORT, GH_PORT_CONSOLE, GH_PORT_CONSOLE, "the console" },
+	{ GM_PRIV_IOPORT, GH_PORT_EXIT, GH_PORT_TIMER, "the machine's own ports" },
+	{ GM_PRIV_MSR, 0x10, 0x10, "TSC, which RDTSC reads" },
+	{ GM_PRIV_MSR, 0xc0000100, 0xc0000102,
+	  "the bases of FS and GS, which WRFSBASE and SWAPGS set" },
+	{ GM_PRIV_MSR, 0xc0000103, 0xc0000103, "TSC_AUX, which RDTSCP reads" },
+};
+
+bool vm_ports_check(const struct vm_module *m, const char *name, struct error *err)
+{
+	const struct gm_table *t = &vm_manifest(m)->privileges;
+	const struct gm_privilege *p = (const void *)(m->manifest.data + t->offset);
+	uint32_t i, k;
+
+	for (i = 0; i < t->count; i++)
+		for (k = 0; k < sizeof(machine) / sizeof(machine[0]); k++) {
+			if (!(m->binding.bound >> i & 1) || p[i].kind != machine[k].kind ||
+			    p[i].first > machine[k].last || p[i].last < machine[k].first)
+				continue;
+			return error_set(
+				err,
+				"%s: manifest offset 0x%zx: privilege %s: %s 0x%x to 0x%x cannot be bound: %s",
+				name, t->offset + i * sizeof(*p), vm_manifest_name(m, p[i].name),
+				p[i].kind == GM_PRIV_MSR ? "MSRs" : "ports", p[i].first, p[i].last,
+				machine[k].what);
+		}
+	return true;
+}
+
 /* Is the number in a range of this kind that a registered module is bound to? */
 static bool reserved(const struct vm *vm, uint32_t kind, uint32_t number)
 {
@@ -67,13 +105,46 @@ static void touch(struct vm *vm, unsigned vcpu)
 	vm_judge(vm, &ev, &d);
 }
 
+/* What a binding says of numbers [first, first + count). */
+enum access {
+	ACCESS_FREE,  /* none of them is bound */
+	ACCESS_BOUND, /* and this vCPU has the privilege for all that are */
+	ACCESS_DENIED
+};
+
+static enum access access_to(struct vm *vm, unsigned vcpu, uint32_t kind, uint32_t first,
+			     unsigned count)
+{
+	enum access a = ACCESS_FREE;
+	unsigned i;
+
+	for (i = 0; i < count; i++) {
+		if (!reserved(vm, kind, first + i))
+			continue;
+		if (!may_use(vm, vcpu, kind, first + i)) {
+			touch(vm, vcpu);
+			return ACCESS_DENIED;
+		}
+		a = ACCESS_BOUND;
+	}
+	return a;
+}
+
+/* Every port that the access covers counts, as in an I/O permission bitmap. */
+bool vm_port_denied(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width)
+{
+	return access_to(vm, vcpu, GM_PRIV_IOPORT, port, width) == ACCESS_DENIED;
+}
+
+bool vm_msr_denied(struct vm *vm, unsigned vcpu, uint32_t msr)
+{
+	return access_to(vm, vcpu, GM_PRIV_MSR, msr, 1) == ACCESS_DENIED;
+}
+
 uint32_t vm_port_in(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width)
 {
-	(void)width;
-	if (may_use(vm, vcpu, GM_PRIV_IOPORT, port))
+	if (access_to(vm, vcpu, GM_PRIV_IOPORT, port, width) == ACCESS_BOUND)
 		return vm->port_value;
-	if (reserved(vm, GM_PRIV_IOPORT, port))
-		touch(vm, vcpu);
 	return 0xffffffff;
 }
 
@@ -95,13 +166,10 @@ void vm_port_out(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width, ui
 {
 	unsigned n = value & 0xff;
 
-	(void)width;
-	if (reserved(vm, GM_PRIV_IOPORT, port)) {
-		if (may_use(vm, vcpu, GM_PRIV_IOPORT, port))
-			vm->port_value = value;
-		else
-			touch(vm, vcpu);
-		return;
+	switch (access_to(vm, vcpu, GM_PRIV_IOPORT, port, width)) {
+	case ACCESS_DENIED: return;
+	case ACCESS_BOUND: vm->port_value = value; return;
+	case ACCESS_FREE: break;
 	}
 	if (port == GH_PORT_CONSOLE)
 		vm_console_byte(vm, (char)value);
@@ -111,22 +179,16 @@ void vm_port_out(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width, ui
 
 bool vm_msr_read(struct vm *vm, unsigned vcpu, uint32_t msr, uint64_t *value)
 {
-	if (!may_use(vm, vcpu, GM_PRIV_MSR, msr)) {
-		if (reserved(vm, GM_PRIV_MSR, msr))
-			touch(vm, vcpu);
+	if (access_to(vm, vcpu, GM_PRIV_MSR, msr, 1) != ACCESS_BOUND)
 		return false;
-	}
 	*value = vm->msr_value;
 	return true;
 }
 
 bool vm_msr_write(struct vm *vm, unsigned vcpu, uint32_t msr, uint64_t value)
 {
-	if (!may_use(vm, vcpu, GM_PRIV_MSR, msr)) {
-		if (reserved(vm, GM_PRIV_MSR, msr))
-			touch(vm, vcpu);
+	if (access_to(vm, vcpu, GM_PRIV_MSR, msr, 1) != ACCESS_BOUND)
 		return false;
-	}
 	vm->msr_value = value;
 	return true;
 }
