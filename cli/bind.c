@@ -119,7 +119,7 @@ static bool make_keys(const char *path, struct binding_key *key, struct error *e
 		return error_set(err, "%s: out of memory", path);
 	ok = binding_keygen(key, NULL, err) &&
 	     write_key(path, SECRET_LABEL, key->secret_key, BINDING_SECRET_BYTES, 0600, err) &&
-	     write_key(pub, PUBLIC_LABEL, key->public_key, BINDING_PUBLIC_BYTES, 0644, err);
+	     write_key(pub, PUBLIC_LABEL, key->public_key, BINDING_PUBLIC_BYTES, 0666, err);
 	free(pub);
 	return ok;
 }
@@ -195,6 +195,23 @@ static int fill(const struct bind_options *o, const struct blob *manifest, struc
 	return EXIT_EXPECTED;
 }
 
+/* The binding goes over neither manifest nor keys. */
+static bool outputs(const struct bind_options *o, struct error *err)
+{
+	char *pub = NULL;
+	bool ok;
+
+	if (o->keygen && asprintf(&pub, "%s.pub", o->keygen) < 0)
+		return error_set(err, "%s: out of memory", o->keygen);
+	{
+		const char *const paths[] = { o->manifest, o->key, o->keygen, pub, o->output };
+
+		ok = option_outputs(paths, 2, sizeof(paths) / sizeof(paths[0]), err);
+	}
+	free(pub);
+	return ok;
+}
+
 static int sign(const struct bind_options *o)
 {
 	struct guard_binding b;
@@ -203,8 +220,9 @@ static int sign(const struct bind_options *o)
 	struct error err;
 	int rc = EXIT_EXPECTED;
 
-	if (o->manifest && (!blob_read(&manifest, o->manifest, GM_MAX_TOTAL, &err) ||
-			    !manifest_check(o->manifest, &manifest, &err)))
+	if (!outputs(o, &err) ||
+	    (o->manifest && (!blob_read(&manifest, o->manifest, GM_MAX_TOTAL, &err) ||
+			     !manifest_check(o->manifest, &manifest, &err))))
 		rc = verb_error("bind", &err);
 	if (!rc && o->manifest)
 		rc = fill(o, &manifest, &b);

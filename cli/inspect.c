@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/options.h"
 #include "cli/show.h"
 #include "cli/verbs.h"
 #include "wrap/binding.h"
@@ -214,7 +215,7 @@ int verb_inspect(int argc, char **argv)
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *private_section, *binary = NULL;
+	const char *private_section, *binary = NULL, *paths[2];
 	struct wrap_options opt = { .private_sections = &private_section };
 	struct error err;
 	struct blob in;
@@ -240,7 +241,10 @@ int verb_inspect(int argc, char **argv)
 	}
 	if (optind + 1 != argc)
 		return verb_usage("inspect", "one file was expected");
-	if (!blob_read(&in, argv[optind], MAX_INPUT_BYTES, &err))
+	paths[0] = argv[optind];
+	paths[1] = binary;
+	if (!option_outputs(paths, 1, 2, &err) ||
+	    !blob_read(&in, argv[optind], MAX_INPUT_BYTES, &err))
 		return verb_error("inspect", &err);
 	rc = inspect(argv[optind], &in, &opt, json, binary);
 	blob_free(&in);

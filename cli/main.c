@@ -2,9 +2,12 @@
 /* guardhouse: finds the verb and lets it do the rest. */
 #include "cli/verbs.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct verb {
 	const char *name;
@@ -49,7 +52,7 @@ int verb_usage(const char *verb, const char *fmt, ...)
 	return EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
 	if (argc < 2) {
 		help(stderr);
@@ -68,4 +71,29 @@ int main(int argc, char **argv)
 			return verbs[i].run(argc - 1, argv + 1);
 	fprintf(stderr, "guardhouse: no verb %s (see guardhouse --help)\n", argv[1]);
 	return EXIT_USAGE;
+}
+
+/* A descriptor that is closed would be the next file's: stdout's text must not get in there. */
+static void occupy_standard(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return;
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	occupy_standard();
+	status = dispatch(argc, argv);
+	errno = 0;
+	/* All three: the first has the reason, the second what got lost before, the third NFS's. */
+	if (fflush(stdout) || ferror(stdout) || fclose(stdout)) {
+		fprintf(stderr, "guardhouse: cannot write to standard output%s%s\n",
+			errno ? ": " : "", errno ? strerror(errno) : "");
+		return EXIT_USAGE;
+	}
+	return status;
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/file.h"
+
 static const char *const x_names[GM_X_KINDS] = {
 	[GM_X_VMMCALL] = "vmmcall",
 	[GM_X_VMCALL] = "vmcall",
@@ -43,4 +45,15 @@ const char *option_x_name(enum gm_x_kind x)
 const struct engine_ops *option_engine(const char *text)
 {
 	return strcmp(text, "sim") ? NULL : &sim_engine;
+}
+
+bool option_outputs(const char *const path[], size_t inputs, size_t n, struct error *err)
+{
+	for (size_t out = inputs; out < n; out++)
+		for (size_t i = 0; path[out] && i < out; i++)
+			if (path[i] && path_same(path[i], path[out]))
+				return error_set(err, "%s: cannot write there: %s is %s", path[out],
+						 path[i],
+						 i < inputs ? "an input" : "another output");
+	return true;
 }

@@ -430,7 +430,9 @@ int verb_run(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct run_options o = { .engine = &sim_engine, .seed = 1 };
+	const char *paths[2];
 	char path[CORPUS_PATH];
+	struct error err;
 	uint64_t n;
 	int c;
 
@@ -481,6 +483,10 @@ int verb_run(int argc, char **argv)
 		return verb_usage("run", "which guest, scenario or --module?");
 	if (optind < argc)
 		return verb_usage("run", "one input only, not also %s", argv[optind]);
+	paths[0] = o.input;
+	paths[1] = o.log;
+	if (!option_outputs(paths, 1, 2, &err) || (o.log && !blob_writable(o.log, &err)))
+		return verb_error("run", &err);
 	interrupt_catch();
 	return run_file(&o);
 }

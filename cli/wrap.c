@@ -82,18 +82,35 @@ static char *default_manifest(const char *output)
 static bool write_all(const struct wrap_result *r, const char *input, const char *output,
 		      const char *manifest, const char *json, struct error *err)
 {
-	char *own = manifest ? NULL : default_manifest(output), *text = NULL;
+	char *text = NULL;
 	bool ok;
 
-	if (!manifest && !own)
-		return error_set(err, "%s: out of memory", output);
 	ok = blob_write(output, r->ko.data, r->ko.size, err) &&
-	     blob_write(manifest ? manifest : own, r->manifest.data, r->manifest.size, err);
+	     blob_write(manifest, r->manifest.data, r->manifest.size, err);
 	if (ok && json)
 		ok = manifest_to_json(input, &r->manifest, &text, err) &&
 		     blob_write(json, text, strlen(text), err);
 	free(text);
-	free(own);
+	return ok;
+}
+
+static bool wrap_file(const struct wrap_options *opt, const char *input, const char *output,
+		      const char *manifest, const char *json, struct error *err)
+{
+	const char *const paths[] = { input, output, manifest, json };
+	struct wrap_result result;
+	struct blob in;
+	bool ok;
+
+	if (!option_outputs(paths, 1, sizeof(paths) / sizeof(paths[0]), err) ||
+	    !blob_read(&in, input, MAX_MODULE_BYTES, err))
+		return false;
+	ok = wrap_module(opt, input, &in, &result, err);
+	if (ok) {
+		ok = write_all(&result, input, output, manifest, json, err);
+		wrap_result_free(&result);
+	}
+	blob_free(&in);
 	return ok;
 }
 
@@ -117,9 +134,8 @@ int verb_wrap(int argc, char **argv)
 				    .private_sections = private_sections,
 				    .privileges = privileges };
 	const char *output = NULL, *manifest = NULL, *json = NULL;
-	struct wrap_result result;
 	struct error err;
-	struct blob in;
+	char *own;
 	bool ok;
 	int c;
 
@@ -159,13 +175,11 @@ int verb_wrap(int argc, char **argv)
 		return verb_usage("wrap", "one module was expected");
 	if (!output)
 		return verb_usage("wrap", "-o OUT.ko is missing");
-	if (!blob_read(&in, argv[optind], MAX_MODULE_BYTES, &err))
-		return verb_error("wrap", &err);
-	ok = wrap_module(&opt, argv[optind], &in, &result, &err);
-	if (ok) {
-		ok = write_all(&result, argv[optind], output, manifest, json, &err);
-		wrap_result_free(&result);
-	}
-	blob_free(&in);
+	own = manifest ? NULL : default_manifest(output);
+	if (manifest || own)
+		ok = wrap_file(&opt, argv[optind], output, manifest ? manifest : own, json, &err);
+	else
+		ok = error_set(&err, "%s: out of memory", output);
+	free(own);
 	return ok ? EXIT_EXPECTED : verb_error("wrap", &err);
 }

@@ -7,6 +7,8 @@ set -u
 here=$(cd "$(dirname "$0")/.." && pwd)
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/cli.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
+# A build outside of the tree finds the scenarios too.
+export GUARDHOUSE_CORPUS=${GUARDHOUSE_CORPUS:-$here/corpus}
 passed=0 failed=0 skipped=0
 
 # check WHAT CONDITION...: runs the condition
@@ -104,6 +106,73 @@ gh run counter --log "$tmp/no/such/folder/log"
 check 'a log that cannot be written: 2' status_is 2
 check 'no temporary file stays behind' [ "$(find "$tmp" -name 'log*' | wc -l)" -eq 1 ]
 
+# Outputs: links and modes stay, what is no regular file is written in place, inputs are safe.
+out=$tmp/output
+mkdir "$out"
+(umask 027 && "$GUARDHOUSE" run counter --log "$out/new" >"$tmp/out" 2>"$tmp/err")
+check 'a new file goes by the umask' [ "$(stat -c %a "$out/new")" = 640 ]
+chmod 604 "$out/new"
+ln -s new "$out/link"
+gh run counter --log "$out/link"
+check 'a log through a symlink: 0' status_is 0
+check 'the link stays one' [ -L "$out/link" ]
+check 'its target keeps its mode' [ "$(stat -c %a "$out/new")" = 604 ]
+ln -s nowhere/yet "$out/dangling"
+gh run counter --log "$out/dangling"
+check 'a link into a folder that is not there: 2 and one line' one_line_error
+mkdir "$out/nowhere"
+gh run counter --log "$out/dangling"
+check 'a link to a file that is not there makes it' grep -qE '^1 vcpu=0 ' "$out/nowhere/yet"
+mkfifo "$out/fifo"
+timeout 60 cat "$out/fifo" >"$out/from-fifo" &
+reader=$!
+gh run counter --log "$out/fifo"
+wait $reader
+check 'a log into a FIFO: 0' status_is 0
+check 'the FIFO stays one' [ -p "$out/fifo" ]
+check 'what went through it is the log' cmp -s "$out/new" "$out/from-fifo"
+gh run counter --log "$out"
+check 'a folder as log: 2 and one line, before the run' one_line_error
+check 'no temporary file is left' [ -z "$(find "$out" -name '*.??????' ! -name 'from*')" ]
+cp "$BUILD/corpus/guests/hello.elf" "$out/hello.elf"
+gh run "$out/hello.elf" --log "$out/../output/hello.elf"
+check 'a log over the guest: 2 and one line' one_line_error
+check 'the guest is unharmed' cmp -s "$BUILD/corpus/guests/hello.elf" "$out/hello.elf"
+
+cp "$BUILD/corpus/modules/counter.ko" "$out/in.ko"
+ln "$out/in.ko" "$out/hard.ko"
+gh wrap "$out/in.ko" -o "$out/in.ko"
+check 'wrap over its input: 2 and one line' one_line_error
+gh wrap "$out/in.ko" -o "$out/hard.ko"
+check 'wrap over a hard link to its input: 2 and one line' one_line_error
+gh wrap "$out/in.ko" -o "$out/x.ko" -m "$out/./x.ko"
+check 'wrap with one name for both outputs: 2 and one line' one_line_error
+check 'nothing was written' [ ! -e "$out/x.ko" ]
+gh wrap "$out/in.ko" -o "$out/x.ko"
+check 'wrap with two names: 0' status_is 0
+gh bind --keygen "$out/key"
+check 'a secret key is for its owner only' [ "$(stat -c %a "$out/key")" = 600 ]
+cp "$out/key" "$out/key.copy"
+gh bind "$out/x.manifest" --key "$out/key" -o "$out/key"
+check 'bind over its key: 2 and one line' one_line_error
+check 'the key is unharmed' cmp -s "$out/key" "$out/key.copy"
+gh bind "$out/x.manifest" --key "$out/key" -o "$out/x.manifest"
+check 'bind over its manifest: 2 and one line' one_line_error
+gh bind "$out/x.manifest" --keygen "$out/key2" -o "$out/key2.pub"
+check 'bind over the key that it makes: 2 and one line' one_line_error
+check 'no key was made' [ ! -e "$out/key2" ]
+
+# stdout that cannot be written.
+for verb in --help --version 'run counter' 'attack --list' 'attack C0 --json'; do
+	# shellcheck disable=SC2086
+	timeout 60 "$GUARDHOUSE" $verb >&- 2>"$tmp/err"
+	status=$?
+	: >"$tmp/out"
+	check "$verb without a stdout: 2 and one line" one_line_error
+done
+timeout 60 "$GUARDHOUSE" run counter --log "$out/closed" >&- 2>"$tmp/err"
+check 'the log is not what stdout was to get' cmp -s "$out/new" "$out/closed"
+
 # A guest whose module was never bound cannot enter it: its expectations fail.
 gh run counter --x nop
 check 'without crossings the claims fail: 1' status_is 1
@@ -150,7 +219,7 @@ cp "$BUILD/corpus/guests/hello.elf" "$tmp/corpus/guests/elsewhere.elf"
 GUARDHOUSE_CORPUS=$tmp/corpus gh run elsewhere
 check 'GUARDHOUSE_CORPUS names a corpus' status_is 0
 cp "$GUARDHOUSE" "$tmp/alone"
-timeout 60 "$tmp/alone" attack C0 >"$tmp/out" 2>"$tmp/err"
+env -u GUARDHOUSE_CORPUS timeout 60 "$tmp/alone" attack C0 >"$tmp/out" 2>"$tmp/err"
 status=$?
 if grep -q 'looked in' "$tmp/err" || [ $status -ne 0 ]; then
 	check 'a binary without a corpus: 2 and one line' one_line_error
