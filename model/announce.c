@@ -15,7 +15,7 @@ static bool read_table(struct ctx *c, uint64_t table, unsigned count, uint64_t *
 {
 	struct range r;
 
-	if (table % 8 != 0 || !range_map(c, &r, table, table + count * 8ull))
+	if (!range_map(c, &r, table, table + count * 8ull))
 		return false;
 	for (unsigned i = 0; i < count; i++)
 		if (!range_read(c, &r, table + i * 8ull, &base[i]))
