@@ -52,6 +52,9 @@ static void roles_and_copies(void **state)
 			}
 			assert_int_equal(w->vmm->frame[m->gpa[p] / GM_PAGE].role, roles[i]);
 			assert_int_equal(w->vmm->module[0].gpa[p], m->gpa[p]);
+			assert_int_equal(w->vmm->module[0].verified[p] != NULL,
+					 roles[i] == GUARD_ROLE_GATES ||
+						 roles[i] == GUARD_ROLE_VERIFIED);
 			if (w->vmm->module[0].verified[p])
 				assert_memory_equal(w->vmm->module[0].verified[p],
 						    fake_ram(w->vmm, m->gpa[p], GM_PAGE), GM_PAGE);
@@ -538,7 +541,9 @@ static void withdraw_in_order(void **state)
 	expect(w_x(w, 0, w_gate_x(m, GATE_ENTER_RETURN)), GUARD_V_UNANNOUNCED);
 	expect(w_x(w, 0, w_gate_x(m, GATE_LEAVE)), GUARD_V_UNANNOUNCED);
 	expect(w_x(w, 0, w_gate(m, 0) + 1), GUARD_V_BAD_SITE);
+	fake_forget(w->vmm);
 	expect_ok(w_withdraw(w, 1, m)); /* once more is harmless */
+	assert_int_equal(w->vmm->calls[FAKE_PRIVATE_FILL] + w->vmm->calls[FAKE_FRAME_ROLE], 0);
 	expect_ok(w_announce(w, 0, m)); /* P6 */
 	w_thread(w, 0, 0);
 	assert_true(w_honest(w, 0, m, FN_F));

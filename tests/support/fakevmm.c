@@ -187,8 +187,10 @@ struct guard_mapping fake_walk(struct fakevmm *f, uint64_t cr3, uint64_t gva)
 		entry = *entry_at(f, entry, gva, level);
 		f->pte_reads++;
 		if (!(entry & PTE_P)) {
-			if (level == 0) /* an address means nothing without flags */
+			if (level == 0) { /* without flags these two mean nothing */
 				map.gpa = entry & PTE_ADDR;
+				map.role = GUARD_ROLE_DEVICE;
+			}
 			return map;
 		}
 		rights &= entry;
@@ -564,6 +566,8 @@ static bool op_frame_role(void *vmm, unsigned module, uint32_t page, uint64_t gp
 	if (frame->role != GUARD_ROLE_NONE && (frame->module != module || frame->page != page))
 		misuse("frame %#llx is module %u page %u, not %u page %u", (unsigned long long)gpa,
 		       frame->module, frame->page, module, page);
+	if (role == GUARD_ROLE_NONE && frame->role == GUARD_ROLE_NONE)
+		misuse("frame %#llx is given back, but nobody has it", (unsigned long long)gpa);
 	if (!CALL(.op = FAKE_FRAME_ROLE, .module = module, .page = page, .gpa = gpa, .arg = role))
 		return false;
 	frame->role = (uint8_t)role;
