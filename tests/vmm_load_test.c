@@ -385,6 +385,57 @@ static void test_wrong_manifest(void **state)
 	vm_destroy(vm);
 }
 
+/* Sections of no size have a place, the one that the manifest's relocations imply. */
+static void test_empty_sections(void **state)
+{
+	struct vm *vm = vt_guest(1);
+	struct vt_module t;
+	unsigned m, data;
+
+	(void)state;
+	vt_wrap(&t, "target", false);
+	m = vt_load(vm, &t);
+	data = vt_segment(vm, m, GM_SEG_DATA);
+	assert_int_equal(vt_symbol(vm, "target:nothing_first"), vm_module_base(vm, m, data));
+	assert_int_equal(vt_symbol(vm, "target:nothing_last"),
+			 vm_module_base(vm, m, data) + vm_segments(vm->module[m])[data].size);
+	assert_true(vm_segments(vm->module[m])[data].size > 0);
+	vt_free(&t);
+	vm_destroy(vm);
+}
+
+/* What is not loaded has no address: the message says which symbol in which section. */
+static void test_relocation_elsewhere(void **state)
+{
+	struct vm *vm = vt_guest(1);
+	struct vt_module t;
+	struct error err;
+	unsigned index, changed = 0;
+	Elf64_Ehdr eh;
+	Elf64_Shdr sh;
+
+	(void)state;
+	vt_wrap(&t, "target", false);
+	memcpy(&eh, t.source.ko.data, sizeof(eh));
+	for (unsigned i = 1; i < eh.e_shnum; i++) {
+		uint8_t *at = t.source.ko.data + eh.e_shoff + i * sizeof(sh);
+
+		memcpy(&sh, at, sizeof(sh));
+		if ((sh.sh_flags & SHF_ALLOC) && (sh.sh_flags & SHF_WRITE) && !sh.sh_size) {
+			sh.sh_flags &= ~(uint64_t)SHF_ALLOC;
+			memcpy(at, &sh, sizeof(sh));
+			changed++;
+		}
+	}
+	assert_true(changed >= 2);
+	assert_false(vm_load_module(vm, &t.source, true, NULL, NULL, &index, &err));
+	check_error(&err, "target: ");
+	if (!strstr(err.text, "symbol ") || !strstr(err.text, "in section .data"))
+		fail_msg("%s", err.text);
+	vt_free(&t);
+	vm_destroy(vm);
+}
+
 /* ANNOUNCE of the first module in the boot page, as its loader in the guest does it. */
 static enum guard_verdict announce(struct vm *vm)
 {
@@ -534,6 +585,8 @@ int main(void)
 		cmocka_unit_test(test_unresolved_import),
 		cmocka_unit_test(test_not_bound),
 		cmocka_unit_test(test_wrong_manifest),
+		cmocka_unit_test(test_empty_sections),
+		cmocka_unit_test(test_relocation_elsewhere),
 		cmocka_unit_test(test_wrong_text),
 		cmocka_unit_test(test_module_mutated),
 	};

@@ -24,7 +24,7 @@ static bool loaded(const struct elfile *e, uint32_t i, const Elf64_Shdr *sh)
 {
 	const char *name = elfile_section_name(e, i);
 
-	return (sh->sh_flags & SHF_ALLOC) && sh->sh_size && strcmp(name, ".modinfo") != 0 &&
+	return (sh->sh_flags & SHF_ALLOC) && strcmp(name, ".modinfo") != 0 &&
 	       strcmp(name, "__versions") != 0 && !starts(name, ".discard");
 }
 
@@ -121,23 +121,71 @@ static bool place(struct placing *p, struct cursor *c, uint32_t i, const Elf64_S
 	return true;
 }
 
+/* Next section of this category after *i; false: there is none. */
+static bool next(const struct placing *p, enum category cat, bool init, uint32_t *i, Elf64_Shdr *sh)
+{
+	while (++*i < p->elf.nsections) {
+		elfile_section(&p->elf, *i, sh);
+		if (loaded(&p->elf, *i, sh) && category_of(&p->elf, *i, sh) == cat &&
+		    (cat == PERCPU || starts(elfile_section_name(&p->elf, *i), ".init") == init))
+			return true;
+	}
+	return false;
+}
+
+/* Would a section of no size lie in segment k, had it one? */
+static bool empty_fits(const struct placing *p, uint32_t k, uint32_t i, enum category cat,
+		       bool init)
+{
+	uint32_t kind = vm_segments(p->m)[k].kind;
+	bool private = !strcmp(elfile_section_name(&p->elf, i), ".guard_private");
+
+	return fits_category(kind, cat, init) && kind != GM_SEG_GATES &&
+	       (kind == GM_SEG_PRIVATE) == private;
+}
+
+/*
+ * Sections of no size take no room, not even for alignment, but objects of no size lie there and
+ * code refers to them: where the open segment ends or, if none is open, where one begins.
+ */
+static void place_empty(struct placing *p, uint32_t i, uint32_t segment, uint64_t offset)
+{
+	p->section[i].loaded = true;
+	p->section[i].segment = segment;
+	p->section[i].offset = (uint32_t)offset;
+}
+
+static void place_left_over(struct placing *p, const struct cursor *c, uint32_t first,
+			    enum category cat, bool init)
+{
+	Elf64_Shdr sh;
+	uint32_t i = 0, k;
+
+	while (next(p, cat, init, &i, &sh))
+		for (k = c->segment; k-- > first && !p->section[i].loaded;)
+			if (empty_fits(p, k, i, cat, init))
+				place_empty(p, i, k, 0);
+}
+
 static bool place_category(struct placing *p, struct cursor *c, enum category cat, bool init)
 {
+	uint32_t i = 0, first = c->segment;
 	bool fresh = true;
 	Elf64_Shdr sh;
-	uint32_t i;
 
-	for (i = 1; i < p->elf.nsections; i++) {
-		elfile_section(&p->elf, i, &sh);
-		if (!loaded(&p->elf, i, &sh) || category_of(&p->elf, i, &sh) != cat ||
-		    (cat != PERCPU && starts(elfile_section_name(&p->elf, i), ".init") != init))
+	while (next(p, cat, init, &i, &sh)) {
+		if (!sh.sh_size) {
+			if (c->segment > first && empty_fits(p, c->segment - 1, i, cat, init))
+				place_empty(p, i, c->segment - 1, c->used);
 			continue;
+		}
 		if (fresh && !close_segment(p, c))
 			return false;
 		if (!place(p, c, i, &sh, cat, init, fresh))
 			return false;
 		fresh = cat == PERCPU;
 	}
+	place_left_over(p, c, first, cat, init);
 	return true;
 }
 

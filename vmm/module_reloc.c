@@ -87,9 +87,17 @@ static bool symbol_value(struct placing *p, uint32_t n, uint64_t at, uint64_t *v
 		*value = sym.st_value;
 		return true;
 	}
-	if (sym.st_shndx >= p->elf.nsections || !p->section[sym.st_shndx].loaded)
-		return elfile_bad(&p->elf, at, p->err, "relocation against %s, which is not loaded",
-				  elfile_symbol_name(&p->elf, &sym));
+	if (sym.st_shndx >= p->elf.nsections)
+		return elfile_bad(&p->elf, at, p->err,
+				  "relocation against symbol %u (%s) in section %u of %u", n,
+				  elfile_symbol_name(&p->elf, &sym), sym.st_shndx,
+				  p->elf.nsections);
+	if (!p->section[sym.st_shndx].loaded)
+		return elfile_bad(&p->elf, at, p->err,
+				  "relocation against symbol %u (%s) in section %s, which is not "
+				  "loaded",
+				  n, elfile_symbol_name(&p->elf, &sym),
+				  elfile_section_name(&p->elf, sym.st_shndx));
 	*value = p->base[p->section[sym.st_shndx].segment] + p->section[sym.st_shndx].offset +
 		 sym.st_value;
 	return true;

@@ -218,3 +218,20 @@ void __exit cleanup_module(void)
 {
 	secret = 0;
 }
+
+/*
+ * Objects of no size, as a kernel's locks are without lockdep, alone in their sections: one in front
+ * of all other data, one behind. Both have an address that must be right.
+ */
+static const struct {
+} nothing_first __attribute__((section(".data"))),
+	nothing_last __attribute__((section(".data.last")));
+
+long target_nothing(void)
+{
+	const char *first = (const char *)&nothing_first, *last = (const char *)&nothing_last;
+
+	__asm__ volatile("" : "+r"(first), "+r"(last));
+	return last - first;
+}
+EXPORT_SYMBOL(target_nothing);
