@@ -118,12 +118,13 @@ static void not_bound(void **state)
 	c.binding.bound = 1ull << 63;
 	expect(candidate_register(w, &c), GUARD_V_NOT_BOUND);
 	c.binding.bound = ALL_PRIVILEGES;
-	for (i = 0; i < 4; i++) { /* a device range that is none */
+	for (i = 0; i < 5; i++) { /* a device range that is none */
 		static const struct guard_resource bad[] = {
 			{ FAKE_MMIO, 0 },
 			{ FAKE_MMIO + 8, 0x1000 },
 			{ FAKE_MMIO, 0x1008 },
 			{ 0xfffffffffffff000ull, 0x2000 },
+			{ 0, 0 },
 		};
 
 		c.binding.resource[PRIV_DEVICE] = bad[i];
@@ -287,6 +288,61 @@ static void devices_are_exclusive(void **state)
 	}
 }
 
+/* Places in the table are used again: what was there means nothing, what is beside it stays. */
+static void places_used_again(void **state)
+{
+	struct world *w = w_create(1);
+	struct candidate a, b, c;
+	struct guard_module_info info;
+	struct guard_decision d;
+
+	(void)state;
+	candidate_init(w, &a, 1);
+	candidate_init(w, &b, 2);
+	candidate_init(w, &c, 3);
+	expect_ok(candidate_register(w, &a));
+	expect_ok(candidate_register(w, &b));
+	expect_ok(guard_unregister(w->guard, a.index, &d));
+	expect_ok(candidate_register(w, &c));
+	assert_int_equal(c.index, 0);
+	expect(candidate_register(w, &b), GUARD_V_NO_ROOM); /* it is still there */
+	assert_true(guard_module_info(w->guard, b.index, &info));
+	/* both go; the second one's range is free, though its place still names it */
+	expect_ok(guard_unregister(w->guard, c.index, &d));
+	expect_ok(guard_unregister(w->guard, b.index, &d));
+	a.binding.resource[PRIV_DEVICE] = b.binding.resource[PRIV_DEVICE];
+	expect_ok(candidate_register(w, &a));
+	/* a range beside another privilege than a device is none */
+	expect_ok(guard_unregister(w->guard, a.index, &d));
+	a.binding.resource[PRIV_MWAIT] = c.binding.resource[PRIV_DEVICE];
+	expect_ok(candidate_register(w, &a));
+	expect_ok(candidate_register(w, &c));
+	candidate_free(&a);
+	candidate_free(&b);
+	candidate_free(&c);
+	w_destroy(w);
+}
+
+/* What cannot be given back stays registered, closed to everyone, until it can. */
+static void unregister_half_way(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	struct guard_module_info info;
+	struct guard_decision d;
+
+	(void)state;
+	w->vmm->fail_op[FAKE_FRAME_ROLE] = 1;
+	expect(guard_unregister(w->guard, m->index, &d), GUARD_V_BUSY);
+	assert_true(guard_module_info(w->guard, m->index, &info));
+	assert_true(info.quarantined);
+	w_enter(w, 0, m, FN_F);
+	assert_int_not_equal(w->d.verdict, GUARD_V_OK);
+	expect_ok(guard_unregister(w->guard, m->index, &d));
+	assert_false(guard_module_info(w->guard, m->index, &info));
+	w_destroy(w);
+}
+
 /* UNREGISTER lowers those inside first, withdraws, forgets; its decision names whom to kick. */
 static void unregister(void **state)
 {
@@ -350,6 +406,7 @@ static void grant_and_withhold(void **state)
 	expect_ok(grant(w, 0, m, 1u << PRIV_MWAIT, true));
 	assert_int_equal(w->d.nlines, 1);
 	assert_int_equal(w->d.line[0].event, GUARD_GRANT);
+	assert_int_equal(w->d.kick, 0);
 	assert_int_equal(w->vmm->vcpu[0].privileges, 1u << PRIV_MWAIT);
 	expect_ok(grant(w, 0, m, ALL_PRIVILEGES, true)); /* bound is bound */
 	assert_int_equal(w->vmm->vcpu[0].privileges, 1u << PRIV_MWAIT | 1u << PRIV_MSR);
@@ -456,6 +513,8 @@ static void vcpu_reset(void **state)
 	expect_ok(w_callout(w, 0, m, FN_F, GATE_LEAVE));
 	out = w->cpu[0];
 	expect_ok(w_enter(w, 0, m, FN_G));
+	guard_vcpu_reset(w->guard, 2, &w->d); /* nobody */
+	expect_view(w, 0, m);
 	expect_ok(guard_vcpu_reset(w->guard, 0, &w->d));
 	assert_int_equal(w->d.line[0].module, m->index);
 	assert_int_equal(w->d.line[0].from, m->index);
@@ -709,6 +768,8 @@ int main(void)
 		cmocka_unit_test(no_room),
 		cmocka_unit_test(walked_pages),
 		cmocka_unit_test(devices_are_exclusive),
+		cmocka_unit_test(places_used_again),
+		cmocka_unit_test(unregister_half_way),
 		cmocka_unit_test(unregister),
 		cmocka_unit_test(grant_and_withhold),
 		cmocka_unit_test(grant_to_unknown),

@@ -119,6 +119,8 @@ static void bad_requests(void **state)
 	unsigned i, k;
 
 	(void)state;
+	expect_ok(w_withdraw(w, 0, m)); /* never announced: nothing to give back */
+	assert_int_equal(w->vmm->calls[FAKE_FRAME_ROLE], 0);
 	expect(w_hypercall(w, 0, GUARD_CALL_ANNOUNCE, m->id ^ 1, m->bases_gva, n),
 	       GUARD_V_UNKNOWN_MODULE);
 	expect(w_hypercall(w, 0, GUARD_CALL_WITHDRAW, m->id ^ 1, 0, 0), GUARD_V_UNKNOWN_MODULE);
