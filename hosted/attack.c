@@ -2,8 +2,8 @@
 /*
  * Attacks on a driver that is up: the frame around each, and what they share.
  *
- * Every attack gets a machine of its own. It is good if each of its cases was refused with the
- * verdict of the contract and raised nothing, if the card's registers gave their stand-in to guest
+ * Every attack gets a machine of its own. It is good if in each of its cases the lines of the log
+ * are the event and verdict that the case names, and no other, if the card's registers gave their stand-in to guest
  * instructions outside of the driver afterwards, and if an honest entry still works then.
  */
 #include "hosted/attack.h"
@@ -14,6 +14,8 @@
 #include "hosted/guest_code.h"
 
 #define STACK_GAP 256u
+#define LAUNCH_GAP 64u
+#define CASE_TEXT 128u
 #define PAGE 4096u
 
 static const struct attack_case *const groups[] = { hosted_entry_attacks, hosted_return_attacks,
@@ -36,6 +38,7 @@ static const struct guard_line *log_at(const struct attack *a, uint64_t n)
 void attack_begin(struct attack *a)
 {
 	a->mark = log_end(a);
+	a->h->fault = (struct hosted_fault){ .vector = 0xff };
 }
 
 bool attack_logged(struct attack *a, enum guard_event_name event, enum guard_verdict verdict)
@@ -50,7 +53,8 @@ bool attack_logged(struct attack *a, enum guard_event_name event, enum guard_ver
 	return false;
 }
 
-bool attack_raised(struct attack *a)
+/* A line after which this vCPU was privileged. */
+static bool raised(struct attack *a)
 {
 	const struct guard_line *l;
 
@@ -62,40 +66,117 @@ bool attack_raised(struct attack *a)
 	return false;
 }
 
+/* Adds an item to a list, unless it is there. */
+static void add(char *list, size_t size, const char *item, const char *separator)
+{
+	size_t len = strlen(list);
+
+	if (!strstr(list, item))
+		snprintf(list + len, size - len, "%s%s", len ? separator : "", item);
+}
+
 void attack_got(struct attack *a, const char *text)
 {
-	size_t len = strlen(a->row->got);
-
-	if (!strstr(a->row->got, text))
-		snprintf(a->row->got + len, sizeof(a->row->got) - len, "%s%s", len ? ", " : "",
-			 text);
+	add(a->row->got, sizeof(a->row->got), text, ", ");
 }
 
-void attack_result(struct attack *a, const char *what, bool good)
+static void name(char *text, enum guard_event_name event, enum guard_verdict verdict)
 {
-	a->cases++;
-	a->good += good;
-	hosted_printf(a->h, "attack %s: %s: %s\n", a->row->id, what,
-		      good ? "refused" : "NOT REFUSED");
-	if (!good)
-		attack_got(a, what);
+	snprintf(text, CASE_TEXT, "%s %s", guard_event_string(event),
+		 guard_verdict_string(verdict));
 }
 
-void attack_expect(struct attack *a, const char *what, enum guard_event_name event,
-		   enum guard_verdict verdict)
+static bool counts(const struct guard_line *l)
+{
+	return l && l->event != GUARD_TOUCH && l->verdict != GUARD_V_AGAIN;
+}
+
+/*
+ * What was judged since attack_begin(): all that is not ok; else the last line, of `event` if there
+ * is one; else nothing.
+ */
+static void judged(struct attack *a, enum guard_event_name event, char *text)
 {
 	const struct guard_line *l;
-	bool raised = attack_raised(a);
+	char one[CASE_TEXT];
+	bool matched = false;
 
+	text[0] = '\0';
 	for (uint64_t n = a->mark; n < log_end(a); n++) {
 		l = log_at(a, n);
-		if (l && l->verdict != GUARD_V_OK)
-			attack_got(a, guard_verdict_string(l->verdict));
+		if (!counts(l) || l->verdict == GUARD_V_OK)
+			continue;
+		name(one, l->event, l->verdict);
+		add(text, CASE_TEXT, one, " + ");
 	}
-	if (raised)
-		attack_got(a, "raised");
-	a->raised |= raised;
-	attack_result(a, what, attack_logged(a, event, verdict) && !raised);
+	if (text[0])
+		return;
+	for (uint64_t n = a->mark; n < log_end(a); n++) {
+		l = log_at(a, n);
+		if (!counts(l) || (matched && l->event != event))
+			continue;
+		matched |= l->event == event;
+		name(text, l->event, l->verdict);
+	}
+}
+
+static bool result(struct attack *a, const char *what, const char *expected, const char *got)
+{
+	bool good = !strcmp(expected, got);
+
+	a->cases++;
+	a->good += good;
+	add(a->row->expected, sizeof(a->row->expected), expected, ", ");
+	attack_got(a, got);
+	hosted_printf(a->h, "attack %s: %s: %s%s%s\n", a->row->id, what, got,
+		      good ? "" : ", EXPECTED ", good ? "" : expected);
+	return good;
+}
+
+bool attack_expect(struct attack *a, const char *what, enum guard_event_name event,
+		   enum guard_verdict verdict)
+{
+	bool may_raise = verdict == GUARD_V_OK || event == GUARD_VERIFY;
+	char expected[CASE_TEXT], got[CASE_TEXT];
+
+	name(expected, event, verdict);
+	judged(a, event, got);
+	if (!got[0])
+		snprintf(got, sizeof(got), "nothing judged");
+	if (!may_raise && raised(a))
+		add(got, sizeof(got), "raised", " + ");
+	return result(a, what, expected, got);
+}
+
+static void fault_name(char *text, unsigned vector)
+{
+	snprintf(text, CASE_TEXT, "exception %u", vector);
+}
+
+bool attack_expect_fault(struct attack *a, const char *what, unsigned vector)
+{
+	char expected[CASE_TEXT], got[CASE_TEXT];
+
+	fault_name(expected, vector);
+	judged(a, GUARD_NEVENTS, got);
+	if (!got[0])
+		fault_name(got, a->h->fault.vector);
+	if (raised(a))
+		add(got, sizeof(got), "raised", " + ");
+	return result(a, what, expected, got);
+}
+
+void attack_check(struct attack *a, const char *what, bool good)
+{
+	char text[CASE_TEXT];
+
+	a->cases++;
+	a->good += good;
+	if (good)
+		return;
+	hosted_printf(a->h, "attack %s: NOT SO: %s\n", a->row->id, what);
+	snprintf(text, sizeof(text), "not so: %s", what);
+	attack_got(a, text);
 }
 
 /* ---- calls ---- */
@@ -108,21 +189,51 @@ void attack_cpu(struct attack *a, uint64_t fn, struct guard_cpu *cpu)
 	cpu->gpr[GUARD_RSI] = a->buffer;
 	cpu->rip = fn;
 	cpu->rflags = 2;
-	hosted_put(a->h, cpu->gpr[GUARD_RSP], 8, image_code(guest_return));
+	a->slot = cpu->gpr[GUARD_RSP];
+	a->word = image_code(guest_return);
 }
 
 bool attack_go(struct attack *a, struct guard_cpu *cpu)
 {
+	const struct guest_launch block = { .slot = a->slot,
+					    .word = a->word,
+					    .rflags = cpu->rflags,
+					    .rip = cpu->rip,
+					    .rsp = cpu->gpr[GUARD_RSP],
+					    .rdi = cpu->gpr[GUARD_RDI],
+					    .rsi = cpu->gpr[GUARD_RSI],
+					    .rdx = cpu->gpr[GUARD_RDX] };
 	struct guard_cpu saved;
 	bool ok;
 
+	hosted_write(a->h, a->block, &block, sizeof(block));
 	vm_get_cpu(a->h->vm, a->h->vcpu, &saved);
+	*cpu = saved;
+	cpu->gpr[GUARD_RSP] = a->slot - LAUNCH_GAP;
+	cpu->gpr[GUARD_RDI] = a->block;
+	cpu->rip = image_code(guest_launch);
+	cpu->rflags = 2;
 	a->h->expect_fault = true;
 	ok = hosted_go(a->h, cpu);
 	a->h->expect_fault = false;
 	if (!a->h->dead)
 		vm_set_cpu(a->h->vm, a->h->vcpu, &saved);
 	return ok;
+}
+
+void attack_misreturn(struct attack *a, unsigned reg, uint64_t rsp_delta, uint64_t flags)
+{
+	static const unsigned order[] = { GUARD_RBX, GUARD_RBP, GUARD_R12,
+					  GUARD_R13, GUARD_R14, GUARD_R15 };
+	uint64_t page = HOSTED_PERCPU_BASE + ((uint64_t)a->h->vcpu << 32);
+	struct guard_cpu cpu;
+
+	vm_get_cpu(a->h->vm, a->h->vcpu, &cpu);
+	for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+		attack_store(a, page + HOSTED_CPU_XOR + i * 8, order[i] == reg ? 8 : 0);
+	attack_store(a, page + HOSTED_CPU_RSP, rsp_delta);
+	attack_store(a, page + HOSTED_CPU_FLAGS, cpu.rflags | flags);
+	attack_store(a, page + HOSTED_CPU_RETURN, image_code(guest_misreturn));
 }
 
 static void at_callout(struct hosted *h, const char *import, void *arg)
@@ -166,7 +277,7 @@ bool attack_call(struct attack *a, bool (*at)(struct attack *a))
 	ok = attack_go(a, &cpu);
 	a->h->on_callout = NULL;
 	if (at && !a->struck)
-		attack_result(a, "no call-out fitted", false);
+		attack_check(a, "no call-out fitted", false);
 	return ok;
 }
 
@@ -323,18 +434,19 @@ static void story(struct hosted *h, void *arg)
 			     8);
 	a.buffer = hosted_alloc(h, h->off.rtnl_link_stats64_size);
 	a.scratch = hosted_alloc_pages(h, PAGE);
-	if (!a.stats || !a.buffer || !a.scratch) {
+	a.block = hosted_alloc(h, sizeof(struct guest_launch));
+	if (!a.stats || !a.buffer || !a.scratch || !a.block) {
 		attack_got(&a, "the driver has no ndo_get_stats64 to attack");
 		return;
 	}
 	run->c->run(&a);
-	run->row->refused = a.cases && a.good == a.cases && !a.raised;
+	run->row->refused = a.cases && a.good == a.cases;
 	run->row->kept = registers_kept(h);
 	run->row->honest = !h->dead && honest_entry(&a);
 	run->row->ok = run->row->refused && run->row->kept && run->row->honest && !h->dead;
 }
 
-static bool attack_one(const struct hosted_options *opt, const struct attack_case *c,
+bool hosted_attack_one(const struct hosted_options *opt, const struct attack_case *c,
 		       struct hosted_attack_row *row, struct error *err)
 {
 	struct attack_run run = { c, row };
@@ -344,7 +456,6 @@ static bool attack_one(const struct hosted_options *opt, const struct attack_cas
 	memset(row, 0, sizeof(*row));
 	snprintf(row->id, sizeof(row->id), "%s", c->id);
 	snprintf(row->title, sizeof(row->title), "%s", c->title);
-	snprintf(row->expected, sizeof(row->expected), "%s", c->expected);
 	if (!h)
 		return error_set(err, "out of memory for the hosted kernel");
 	opened = hosted_open(h, opt, err);
@@ -413,8 +524,13 @@ bool hosted_attack(const struct hosted_options *opt, const char *const *ids, siz
 		return error_set(err, "out of memory for %zu rows", all);
 	for (size_t n = 0; n < all; n++) {
 		c = attack_case_at(n);
-		if (wanted(c->id, ids, nids) && !attack_one(&o, c, &(*rows)[(*count)++], err))
+		if (!wanted(c->id, ids, nids))
+			continue;
+		if (!hosted_attack_one(&o, c, &(*rows)[*count], err))
 			return false;
+		if (o.stop && o.stop())
+			break;
+		++*count;
 	}
 	return true;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Attacks on the way back: while the driver waits in a call-out, the kernel changes what it will
- * find. Stores are made by guest instructions; the return is the import's own `ret`.
+ * find. All by guest instructions: stores, and registers and RSP by guest_misreturn before its
+ * `ret`.
  */
 #include "hosted/attack.h"
 #include "hosted/guest_code.h"
@@ -101,14 +102,11 @@ static void r5(struct attack *a)
 static bool pivot(struct attack *a)
 {
 	uint64_t first, end, to = a->scratch + 0x800;
-	struct guard_cpu cpu;
 
 	if (!frames(a, &first, &end) || end - first > 0x600)
 		return false;
 	hosted_call(a->h, image_code(guest_copy), to, first - 8, end - first + 24, 0);
-	vm_get_cpu(a->h->vm, a->h->vcpu, &cpu);
-	cpu.gpr[GUARD_RSP] = to;
-	vm_set_cpu(a->h->vm, a->h->vcpu, &cpu);
+	attack_misreturn(a, ATTACK_NO_REGISTER, to - (first - 8), 0);
 	attack_begin(a);
 	return true;
 }
@@ -117,14 +115,11 @@ static bool pivot(struct attack *a)
 static bool skip_frame(struct attack *a)
 {
 	uint64_t first, end, gate = attack_gate(a, GM_GATE_ENTER_RETURN);
-	struct guard_cpu cpu;
 
 	if (!frames(a, &first, &end) || first == end)
 		return false;
 	attack_store(a, first, gate);
-	vm_get_cpu(a->h->vm, a->h->vcpu, &cpu);
-	cpu.gpr[GUARD_RSP] = first;
-	vm_set_cpu(a->h->vm, a->h->vcpu, &cpu);
+	attack_misreturn(a, ATTACK_NO_REGISTER, 8, 0);
 	attack_begin(a);
 	return true;
 }
@@ -141,11 +136,7 @@ static unsigned changed_register; /* the callback takes no argument */
 
 static bool change_register(struct attack *a)
 {
-	struct guard_cpu cpu;
-
-	vm_get_cpu(a->h->vm, a->h->vcpu, &cpu);
-	cpu.gpr[changed_register] ^= 8;
-	vm_set_cpu(a->h->vm, a->h->vcpu, &cpu);
+	attack_misreturn(a, changed_register, 0, 0);
 	attack_begin(a);
 	return true;
 }
@@ -167,9 +158,9 @@ static void r7(struct attack *a)
 }
 
 const struct attack_case hosted_return_attacks[] = {
-	{ "R3", "saved return addresses changed in a call-out", "stack-changed", r3 },
-	{ "R4", "stack pivoted before the return", "no-record", r4 },
-	{ "R5", "as R3, with compensating changes", "stack-changed", r5 },
-	{ "R7", "callee-saved registers changed in a call-out", "registers-changed", r7 },
-	{ NULL, NULL, NULL, NULL },
+	{ "R3", "saved return addresses changed in a call-out", r3 },
+	{ "R4", "stack pivoted before the return", r4 },
+	{ "R5", "as R3, with compensating changes", r5 },
+	{ "R7", "callee-saved registers changed in a call-out", r7 },
+	{ NULL, NULL, NULL },
 };

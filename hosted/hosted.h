@@ -24,10 +24,13 @@ struct hosted_options {
 	uint64_t seed;
 	uint64_t budget; /* guest instructions, 0: the VM's default */
 	enum gm_x_kind x;
-	unsigned vcpus;	 /* 0: one */
-	FILE *console;	 /* the driver's messages, NULL: nowhere */
-	FILE *trace;	 /* NULL: none */
-	const char *log; /* file for the verdict log, NULL: none */
+	const struct guard_policy *policy; /* NULL: docs/hosted.md's */
+	unsigned vcpus;			   /* 0: one */
+	FILE *console;			   /* the driver's messages, NULL: nowhere */
+	FILE *trace;			   /* NULL: none */
+	const char *log;		   /* file for the verdict log, NULL: none */
+	/* Asked after each attack; true: that one does not count, and it was the last. */
+	bool (*stop)(void);
 };
 
 struct hosted_count {
@@ -67,11 +70,11 @@ struct hosted_result {
 struct hosted_attack_row {
 	char id[8];
 	char title[96];
-	char expected[64]; /* verdicts, as the contract has them */
-	char got[96];
-	bool refused; /* the expected verdict was seen, and nothing ran privileged */
-	bool kept;    /* outside reads of the registers gave the stand-in */
-	bool honest;  /* an honest entry still worked afterwards */
+	char expected[192]; /* of each case, event and verdict as the contract has them */
+	char got[256];	    /* the same from the log lines that were judged */
+	bool refused;	    /* every case got what it expected, and no other raised */
+	bool kept;	    /* outside reads of the registers gave the stand-in */
+	bool honest;	    /* an honest entry still worked afterwards */
 	bool ok;
 };
 

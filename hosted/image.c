@@ -75,7 +75,17 @@ static void plan_file(struct plan *p, struct image_import *imports, size_t n)
 
 static void put_stub(uint8_t *at, bool vector)
 {
-	static const uint8_t call[] = { 0xe6, GH_PORT_HOST, 0xc3 };	   /* out; ret */
+	/* out; jmp *%gs:HOSTED_CPU_RETURN */
+	static const uint8_t call[] = { 0xe6,
+					GH_PORT_HOST,
+					0x65,
+					0xff,
+					0x24,
+					0x25,
+					HOSTED_CPU_RETURN & 0xff,
+					HOSTED_CPU_RETURN >> 8,
+					0,
+					0 };
 	static const uint8_t event[] = { 0xe6, GH_PORT_HOST, 0x48, 0xcf }; /* out; iretq */
 
 	if (vector)

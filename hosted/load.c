@@ -140,6 +140,12 @@ static bool fill_data(struct hosted *h, struct error *err)
 		if (!strcmp(h->addresses[i].name, "jiffies"))
 			h->jiffies_gva = h->addresses[i].gva;
 	put_datum(h, "jiffies", h->jiffies);
+	for (unsigned v = 0; v < h->opt->vcpus; v++) {
+		uint64_t cpu = HOSTED_PERCPU_BASE + ((uint64_t)v << 32);
+
+		hosted_put(h, cpu + HOSTED_CPU_RETURN, 8, image_code(guest_import_return));
+		hosted_put(h, cpu + HOSTED_CPU_HONEST, 8, image_code(guest_import_return));
+	}
 	return true;
 }
 
@@ -181,6 +187,8 @@ static bool load_module(struct hosted *h, struct error *err)
 					.manifest = h->wrapped.manifest,
 					.binding = &binding };
 
+	if (h->opt->policy)
+		binding.policy = *h->opt->policy;
 	manifest_digest(&h->wrapped.manifest, binding.digest);
 	if (!vm_load_module(h->vm, &src, true, resolve, h, &h->module, err))
 		return false;

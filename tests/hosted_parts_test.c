@@ -210,7 +210,7 @@ static void image_is_an_elf_file_of_its_imports(void **state)
 	struct image_import imports[] = { { "kmalloc", 0, false },
 					  { "jiffies", 0, true },
 					  { "kfree", 0, false } };
-	static const uint8_t stub[] = { 0xe6, GH_PORT_HOST, 0xc3 };
+	static const uint8_t stub[] = { 0xe6, 0xf8, 0x65, 0xff, 0x24, 0x25, 0, 8, 0, 0 };
 	struct image img;
 	struct error err;
 	const Elf64_Ehdr *eh;
@@ -225,7 +225,8 @@ static void image_is_an_elf_file_of_its_imports(void **state)
 	assert_int_equal(imports[0].gva, IMAGE_IMPORTS);
 	assert_int_equal(imports[2].gva, IMAGE_IMPORTS + IMAGE_STUB_BYTES);
 	assert_in_range(imports[1].gva, img.data, img.data + img.data_bytes - 8);
-	assert_memory_equal(img.elf.data + ph->p_offset + (imports[2].gva - ph->p_vaddr), stub, 3);
+	assert_memory_equal(img.elf.data + ph->p_offset + (imports[2].gva - ph->p_vaddr), stub,
+			    sizeof(stub));
 	assert_true(ph[1].p_offset + ph[1].p_filesz <= img.elf.size);
 	assert_true(eh->e_shoff + eh->e_shnum * sizeof(Elf64_Shdr) <= img.elf.size);
 	blob_free(&img.elf);
