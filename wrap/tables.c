@@ -99,7 +99,8 @@ static bool read_jump_labels(struct module *m, const struct section *s)
 /* Registers that the kernel's handler for this type of entry sets: bit n is GPR n. */
 static bool fixup_registers(uint32_t data, uint32_t *regs)
 {
-	const uint32_t rax = 1u << 0, rdx = 1u << 2;
+	const uint32_t rax = 1u << 0, rdx = 1u << 2, rsp = 1u << 4;
+	const uint32_t named = 1u << (data >> EX_REG_SHIFT & 15);
 
 	switch (data & EX_TYPE_MASK) {
 	case 1: /* DEFAULT */
@@ -109,11 +110,11 @@ static bool fixup_registers(uint32_t data, uint32_t *regs)
 	case 15: /* FAULT_MCE_SAFE */ *regs = rax; return true;
 	case 8: /* WRMSR */ *regs = 0; return true;
 	case 9: /* RDMSR */ *regs = rax | rdx; return true;
-	case 10: /* WRMSR_SAFE */ *regs = rax; return true;
-	case 11: /* RDMSR_SAFE */ *regs = rax | rdx; return true;
-	case 17: /* IMM_REG: the register is named in the entry */
-		*regs = 1u << (data >> EX_REG_SHIFT & 15);
-		return !(*regs & 1u << 4);
+	case 11: /* RDMSR_SAFE: the register of the error code is named in the entry */
+		*regs = rax | rdx | named;
+		return named != rsp;
+	case 10: /* WRMSR_SAFE: so it is here */
+	case 17: /* IMM_REG */ *regs = named; return named != rsp;
 	default: return false;
 	}
 }
