@@ -60,7 +60,7 @@ $(BUILD)/corpus/puppet/puppet.elf: $(call obj,$(PUPPET_SRC)) $(PUPPET_LD)
 
 $(BUILD)/corpus/guests/%.elf: $(BUILD)/corpus/guests/%.o $(GUEST_LIB) $(GUEST_LD)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,-T,$(GUEST_LD) $(filter %.o,$^) -o $@
+	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,--no-warn-rwx-segments -Wl,-T,$(GUEST_LD) $(filter %.o,$^) -o $@
 
 .SECONDARY: $(GUESTS:.elf=.o) $(call obj,$(PUPPET_SRC)) $(GUEST_LIB)
 -include $(GUESTS:.elf=.d) $(patsubst %.o,%.d,$(call obj,$(PUPPET_SRC))) $(GUEST_LIB:.o=.d) $(MODULES:.ko=.d)

@@ -231,10 +231,7 @@ static bool symbol(struct run *run, const struct scn_step *st, const char *name,
 	if (m >= 0 && strchr(name, ':'))
 		return module_name(run, (unsigned)m, name, site, v);
 	if (strncmp(name, "puppet:", 7) == 0) {
-		static const char *const x[] = { "x_vmmcall", "x_vmcall", "x_out", "x_out" };
-		const char *what = strcmp(name, "puppet:x") == 0 ? x[run->opt->x & 3] : name + 7;
-
-		snprintf(guest, sizeof(guest), "puppet_%s", what);
+		snprintf(guest, sizeof(guest), "puppet_%s", name + 7);
 		return vm_symbol_address(run->vm, guest, v);
 	}
 	return false;

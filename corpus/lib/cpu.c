@@ -15,6 +15,7 @@ static struct {
 
 int main(void);
 void trap_init(void);
+void module_start(void);
 void thread_swap(struct thread *from, struct thread *to);
 void thread_begin(void);
 void thread_main(void);
@@ -52,6 +53,7 @@ void guest_start(const struct gh_boot *page, unsigned id)
 			printk("boot page: wrong magic or version\n");
 			exit(3);
 		}
+		module_start();
 		exit(main());
 	}
 	starts[id].fn(starts[id].arg);

@@ -5,6 +5,9 @@
 
 enum { X_VMMCALL, X_VMCALL, X_OUT }; /* enum gm_x_kind, as in boot->x_kind */
 
+extern uint8_t guard_call_x[3];
+void module_start(void);
+
 const struct gh_boot_module *module_find(const char *name)
 {
 	for (unsigned i = 0; i < boot->modules && i < GH_MAX_MODULES; i++)
@@ -33,34 +36,20 @@ long module_init(const char *name)
 	return init();
 }
 
-/* Not inlined, so that every call has the same few sites in logs. */
-__attribute__((noinline)) uint64_t guard_call(uint64_t number, uint64_t rbx, uint64_t rcx,
-					      uint64_t rdx)
+/* Once, before anything is called there. */
+void module_start(void)
 {
-	uint64_t result = number;
+	static const uint8_t x[][3] = {
+		[X_VMMCALL] = { 0x0f, 0x01, 0xd9 },
+		[X_VMCALL] = { 0x0f, 0x01, 0xc1 },
+		[X_OUT] = { 0xe6, GH_PORT_CROSS, 0x90 },
+	};
+	volatile uint8_t *at = guard_call_x;
 
-	switch (boot->x_kind) {
-	case X_VMMCALL:
-		__asm__ volatile(".byte 0x0f, 0x01, 0xd9"
-				 : "+a"(result)
-				 : "b"(rbx), "c"(rcx), "d"(rdx)
-				 : "memory");
-		break;
-	case X_VMCALL:
-		__asm__ volatile(".byte 0x0f, 0x01, 0xc1"
-				 : "+a"(result)
-				 : "b"(rbx), "c"(rcx), "d"(rdx)
-				 : "memory");
-		break;
-	case X_OUT:
-		__asm__ volatile(".byte 0xe6, 0xb6, 0x90"
-				 : "+a"(result)
-				 : "b"(rbx), "c"(rcx), "d"(rdx)
-				 : "memory");
-		break;
-	default: printk("no way to call the guard with X of kind %u\n", boot->x_kind); exit(3);
-	}
-	return result;
+	if (boot->x_kind >= sizeof(x) / sizeof(x[0]))
+		return;
+	for (unsigned i = 0; i < sizeof(x[0]); i++)
+		at[i] = x[boot->x_kind][i];
 }
 
 uint64_t module_announce(const struct gh_boot_module *m, const uint64_t *bases)

@@ -144,18 +144,21 @@ puppet_go:
 puppet_ret:
 	ret
 
-	/* RAX RBX RCX RDX from and to uint64_t[4]; one for each kind of X. */
-	.macro hypercall name, b0, b1, b2
-	.globl \name
+	/*
+	 * RAX RBX RCX RDX from and to uint64_t[4]. puppet_start() replaces the X by the kind that the
+	 * modules were wrapped with: so logs name the same site for all of them.
+	 */
+	.globl puppet_hypercall, puppet_hypercall_x
 	.balign 16
-\name:
+puppet_hypercall:
 	pushq	%rbx
 	pushq	%rdi
 	movq	0(%rdi), %rax
 	movq	8(%rdi), %rbx
 	movq	16(%rdi), %rcx
 	movq	24(%rdi), %rdx
-	.byte	\b0, \b1, \b2
+puppet_hypercall_x:
+	.byte	0x0f, 0x01, 0xd9
 	popq	%rdi
 	movq	%rax, 0(%rdi)
 	movq	%rbx, 8(%rdi)
@@ -163,21 +166,12 @@ puppet_ret:
 	movq	%rdx, 24(%rdi)
 	popq	%rbx
 	ret
-	.endm
-	hypercall puppet_hypercall_vmmcall, 0x0f, 0x01, 0xd9
-	hypercall puppet_hypercall_vmcall, 0x0f, 0x01, 0xc1
-	hypercall puppet_hypercall_out, 0xe6, 0xb6, 0x90
 
-	/* An X that is nobody's gate, for whoever jumps here. */
-	.macro stray name, b0, b1, b2
-	.globl \name
+	/* An X that is nobody's gate, for whoever jumps here; puppet_start() replaces it, too. */
+	.globl puppet_x
 	.balign 16
-\name:
-	.byte	\b0, \b1, \b2
+puppet_x:
+	.byte	0x0f, 0x01, 0xd9
 	ret
-	.endm
-	stray puppet_x_vmmcall, 0x0f, 0x01, 0xd9
-	stray puppet_x_vmcall, 0x0f, 0x01, 0xc1
-	stray puppet_x_out, 0xe6, 0xb6, 0x90
 
 	.section .note.GNU-stack, "", @progbits

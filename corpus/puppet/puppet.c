@@ -416,12 +416,7 @@ static void hypercall(struct cpu *c, uint64_t a, uint64_t b, uint64_t cx, uint64
 	for (unsigned i = 0; i < AGAIN_LIMIT; i++) {
 		uint64_t abcd[4] = { a, b, cx, d };
 
-		if (puppet_boot->x_kind == 0)
-			puppet_hypercall_vmmcall(abcd);
-		else if (puppet_boot->x_kind == 1)
-			puppet_hypercall_vmcall(abcd);
-		else
-			puppet_hypercall_out(abcd);
+		puppet_hypercall(abcd);
 		c->result = abcd[0];
 		if (c->result != GUARD_V_AGAIN)
 			return;
@@ -658,6 +653,18 @@ void puppet_arrived(unsigned kind)
 	run(c);
 }
 
+/* Text is read-only where it runs; all RAM is writable in the direct map. */
+static void set_x(const uint8_t *where)
+{
+	static const uint8_t x[][3] = { { 0x0f, 0x01, 0xd9 },
+					{ 0x0f, 0x01, 0xc1 },
+					{ 0xe6, GH_PORT_CROSS, 0x90 } };
+	uint64_t at = (uint64_t)where - GH_KERNEL_BASE + GH_DIRECT_MAP;
+
+	if (puppet_boot->x_kind < sizeof(x) / sizeof(x[0]))
+		memcpy((void *)at, x[puppet_boot->x_kind], sizeof(x[0]));
+}
+
 void puppet_start(const struct gh_boot *boot, unsigned vcpu)
 {
 	struct cpu *c = &puppet_cpu[vcpu];
@@ -680,6 +687,8 @@ void puppet_start(const struct gh_boot *boot, unsigned vcpu)
 	wrmsr(0xc0000101, (uint64_t)c);
 	if (vcpu == 0) {
 		page_init();
+		set_x(puppet_hypercall_x);
+		set_x(puppet_x);
 		for (unsigned v = 1; v < program->vcpus; v++)
 			outb(GH_PORT_START_VCPU, (uint8_t)v);
 	}

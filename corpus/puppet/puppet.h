@@ -94,9 +94,8 @@ extern const struct gh_boot *puppet_boot;
 void puppet_go(const struct regs *r) __attribute__((noreturn));
 void puppet_landing(void);
 void puppet_ret(void);
-void puppet_hypercall_vmmcall(uint64_t *abcd);
-void puppet_hypercall_vmcall(uint64_t *abcd);
-void puppet_hypercall_out(uint64_t *abcd);
+void puppet_hypercall(uint64_t *abcd);
+extern uint8_t puppet_hypercall_x[3], puppet_x[3];
 extern char puppet_imports[]; /* PP_IMPORTS stubs */
 extern char puppet_events[];  /* 256 stubs of 16 bytes */
 void puppet_start(const struct gh_boot *boot, unsigned vcpu) __attribute__((noreturn));
