@@ -633,6 +633,56 @@ static void test_bound_ports(void **state)
 	sv_destroy(s);
 }
 
+/* INVLPG in view U drops what the vCPU has seen in a module's view, too. */
+SNIPPET(invlpg_all, "mov 0x4000(%rdi),%rax\n mov %rax,(%rdi)\n out %al,$0xf8\n"
+		    "lea 0x4000(%rdi),%rax\n invlpg (%rax)\n out %al,$0xf8\n" EXIT0);
+
+static bool has_region(struct sim_vcpu *v, uint8_t view, uint64_t gva)
+{
+	for (unsigned i = 0; i < SIM_VIEWS; i++)
+		if (v->space[i] && v->space[i]->view == view && sim_space_find(v->space[i], gva))
+			return true;
+	return false;
+}
+
+static struct sim_space *other_view;
+
+static bool look(void *ctx, struct vm *vm, unsigned vcpu)
+{
+	struct sim_vcpu *v = &vm->engine->vcpu[vcpu];
+	unsigned *calls = ctx;
+	struct sim_event ev;
+
+	if (++*calls == 1) {
+		/* the same vCPU has been in a module's view and has seen the page there */
+		v->view = 0;
+		other_view = sim_space_for(v);
+		assert_non_null(other_view);
+		assert_int_equal(sim_mmu_data(other_view, SV_DATA + 0x4000, false, false, &ev),
+				 MMU_DONE);
+		v->view = GUARD_VIEW_U;
+		assert_true(has_region(v, 0, SV_DATA + 0x4000));
+		assert_true(has_region(v, GUARD_VIEW_U, SV_DATA + 0x4000));
+	} else {
+		assert_false(has_region(v, 0, SV_DATA + 0x4000));
+		assert_false(has_region(v, GUARD_VIEW_U, SV_DATA + 0x4000));
+	}
+	return true;
+}
+
+static void test_invlpg_views(void **state)
+{
+	struct simvm *s = sv_create(1, 1, 0);
+	unsigned calls = 0;
+
+	(void)state;
+	vm_on_host_port(s->vm, look, &calls);
+	SV_RUN(s, invlpg_all);
+	assert_int_equal(s->exit.status, 0);
+	assert_int_equal(calls, 2);
+	sv_destroy(s);
+}
+
 static int fast_mode(void **state)
 {
 	(void)state;
@@ -666,6 +716,7 @@ int main(void)
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_hidden),
 		cmocka_unit_test(test_hidden_stack),
+		cmocka_unit_test(test_invlpg_views),
 		cmocka_unit_test(test_bound_msrs),
 		cmocka_unit_test(test_bound_ports),
 	};

@@ -196,6 +196,29 @@ static void test_walk_hostile(void **state)
 	vm_destroy(t.vm);
 }
 
+/* A table in a hidden frame holds nothing, for a walk and for the guard alike. */
+static void test_walk_hidden_table(void **state)
+{
+	struct guard_mapping map;
+	struct engine_walk w;
+	struct tables t;
+
+	(void)state;
+	tables_make(&t);
+	const uint64_t table[4] = { t.root, t.pdpt, t.pd, t.pt };
+
+	for (unsigned i = 0; i < 4; i++) {
+		vm_frame_set(t.vm, table[i], GUARD_ROLE_PRIVATE, 0, 0, 0);
+		assert_false(vm_walk(t.vm, &t.cpu, GVA, 0, &w));
+		assert_int_equal(w.error, 0);
+		vm_translate(t.vm, 0, t.root, GVA, 1, &map);
+		assert_int_equal(map.flags, 0);
+		vm_frame_set(t.vm, table[i], GUARD_ROLE_NONE, 0, 0, 0);
+		assert_true(vm_walk(t.vm, &t.cpu, GVA, 0, &w));
+	}
+	vm_destroy(t.vm);
+}
+
 static void test_walk_accessed_dirty(void **state)
 {
 	struct engine_walk w;
@@ -549,6 +572,42 @@ static void test_written(void **state)
 	vm_destroy(vm);
 }
 
+/* WITHDRAW and UNREGISTER wipe private memory; a page has one frame, and none once it is let go. */
+static void test_wipe_and_forget(void **state)
+{
+	const struct guard_ops *o = &vm_guard_ops;
+	struct vm *vm = vt_guest(1);
+	uint64_t other = vm_alloc_gpa(vm, VM_PAGE), gates;
+	struct vt_module c;
+	uint8_t *secret;
+	uint32_t page;
+	unsigned m, s;
+
+	(void)state;
+	vt_wrap(&c, "counter", false);
+	m = vt_load(vm, &c);
+	s = vt_segment(vm, m, GM_SEG_GATES);
+	page = vm_segments(vm->module[m])[s].start / 4096;
+	gates = vt_gpa(vm, vm_module_base(vm, m, s));
+	/* filled from elsewhere: the old frame is nobody's */
+	assert_true(o->verified_fill(vm, m, page, other));
+	assert_int_equal(vm_frame_of(vm, gates)->role, GUARD_ROLE_NONE);
+	assert_int_equal(vm_frame_of(vm, gates)->flags, 0);
+	assert_int_equal(vm->module[m]->frame[page], other);
+	assert_true(o->frame_role(vm, m, page, other, GUARD_ROLE_GATES));
+	assert_true(o->frame_role(vm, m, page, other, GUARD_ROLE_NONE));
+	assert_int_equal(vm->module[m]->frame[page], 0);
+
+	secret = vm->module[m]->copy +
+		 vm_segments(vm->module[m])[vt_segment(vm, m, GM_SEG_PRIVATE)].start;
+	memset(secret, 0x5e, VM_PAGE);
+	assert_true(vm_unregister(vm, m));
+	for (unsigned i = 0; i < VM_PAGE; i++)
+		assert_int_equal(secret[i], 0);
+	vt_free(&c);
+	vm_destroy(vm);
+}
+
 /* What the engine hears of a switch, and what happens if it cannot. */
 static void test_raise_and_lower(void **state)
 {
@@ -652,7 +711,9 @@ static void test_other_privileges(void **state)
 	/* the status page of a vCPU says what is granted there */
 	assert_true(vm_read_u(vm, 0, b->status_page[1], &word, 8));
 	assert_int_equal(word, 1ull << m);
+	fake_last->kicked = 0;
 	assert_true(vm_grant(vm, 1, m, c.binding.bound, false));
+	assert_int_equal(fake_last->kicked, 2); /* it may sleep in MWAIT */
 	assert_true(vm_read_u(vm, 0, b->status_page[1], &word, 8));
 	assert_int_equal(word, 0);
 	assert_true(vm_read_u(vm, 0, b->status_page[0], &word, 8));
@@ -1132,6 +1193,7 @@ int main(void)
 		cmocka_unit_test(test_walk_rights),
 		cmocka_unit_test(test_walk_large),
 		cmocka_unit_test(test_walk_hostile),
+		cmocka_unit_test(test_walk_hidden_table),
 		cmocka_unit_test(test_walk_accessed_dirty),
 		cmocka_unit_test(test_translate_runs),
 		cmocka_unit_test(test_views),
@@ -1139,6 +1201,7 @@ int main(void)
 		cmocka_unit_test(test_stand_ins_for_the_host),
 		cmocka_unit_test(test_ops_refuse),
 		cmocka_unit_test(test_written),
+		cmocka_unit_test(test_wipe_and_forget),
 		cmocka_unit_test(test_raise_and_lower),
 		cmocka_unit_test(test_other_privileges),
 		cmocka_unit_test(test_unguardable),
