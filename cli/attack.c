@@ -14,6 +14,7 @@
 
 #include "cli/attack.h"
 #include "cli/corpus.h"
+#include "cli/json.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
@@ -126,6 +127,13 @@ bool attack_cases_load(struct attack_cases *all, char *const ids[], int nids, st
 			goto out;
 		}
 	}
+	all->id_width = 8;
+	for (size_t i = 0; i < all->count; i++) {
+		int len = (int)strlen(scenario_id(all->item[i].scenario));
+
+		if (len > all->id_width)
+			all->id_width = len;
+	}
 	qsort(all->item, all->count, sizeof(*all->item), compare_ids);
 	ok = true;
 out:
@@ -181,14 +189,14 @@ static void cell(const char *text)
 	putchar(' ');
 }
 
-void attack_print_header(bool markdown)
+void attack_print_header(const struct attack_cases *all, bool markdown)
 {
 	if (markdown)
 		printf("| id | title | expected | got | crossings | ms | result |\n"
 		       "|---|---|---|---|---|---|---|\n");
 	else
-		printf("%-8s %-44s %-30s %-30s %9s %7s\n", "ID", "TITLE", "EXPECTED", "GOT",
-		       "CROSSINGS", "MS");
+		printf("%-*s %-44s %-30s %-30s %9s %7s\n", all->id_width, "ID", "TITLE", "EXPECTED",
+		       "GOT", "CROSSINGS", "MS");
 }
 
 /* Cuts to a column; what is cut is in --json and --markdown. */
@@ -202,7 +210,7 @@ static void column(const char *text, int width)
 		printf("%-*s ", width, text);
 }
 
-void attack_print_row(const struct attack_case *c, bool markdown)
+void attack_print_row(const struct attack_cases *all, const struct attack_case *c, bool markdown)
 {
 	const struct scenario_result *r = &c->result;
 
@@ -215,7 +223,7 @@ void attack_print_row(const struct attack_case *c, bool markdown)
 		       r->passed ? "ok" : "**surprise**");
 		return;
 	}
-	column(scenario_id(c->scenario), 8);
+	column(scenario_id(c->scenario), all->id_width);
 	column(scenario_title(c->scenario), 44);
 	column(r->expected, 30);
 	column(r->got, 30);
@@ -254,20 +262,37 @@ static int dump(json_t *j)
 
 /* ---- the catalogue ---- */
 
-static int list(char *const ids[], int nids)
+static void list_one(json_t *listed, const char *id, int width, const char *title)
+{
+	if (listed)
+		json_array_append_new(listed, json_pack("{s:s, s:s}", "id", id, "title", title));
+	else
+		printf("%-*s %s\n", width, id, title);
+}
+
+static int list(bool json, char *const ids[], int nids)
 {
 	struct attack_cases all;
 	struct error err;
+	json_t *listed;
 
 	if (!attack_cases_load(&all, ids, nids, &err)) {
 		attack_cases_free(&all);
 		return verb_error("attack", &err);
 	}
+	listed = json ? json_array() : NULL;
 	for (size_t i = 0; i < all.count; i++)
-		printf("%-8s %s\n", scenario_id(all.item[i].scenario),
-		       scenario_title(all.item[i].scenario));
+		list_one(listed, scenario_id(all.item[i].scenario), all.id_width,
+			 scenario_title(all.item[i].scenario));
 	attack_cases_free(&all);
-	return EXIT_EXPECTED;
+	return json ? dump(listed) : EXIT_EXPECTED;
+}
+
+/* What a run that Ctrl-C ended has done. */
+static void tell_interrupted(size_t ran, size_t all)
+{
+	fflush(stdout);
+	fprintf(stderr, "guardhouse attack: interrupted after %zu of %zu\n", ran, all);
 }
 
 static int catalogue(const struct attack_options *o, char *const ids[], int nids)
@@ -283,7 +308,7 @@ static int catalogue(const struct attack_options *o, char *const ids[], int nids
 		goto out;
 	}
 	if (!o->json)
-		attack_print_header(o->markdown);
+		attack_print_header(&all, o->markdown);
 	progress_start("attacks");
 	for (size_t i = 0; i < all.count && !interrupt_seen(); i++) {
 		struct attack_case *c = &all.item[i];
@@ -297,30 +322,30 @@ static int catalogue(const struct attack_options *o, char *const ids[], int nids
 			verb_error("attack", &err);
 			goto out;
 		}
+		if (interrupt_seen())
+			break;
 		ran++;
 		surprises += !c->result.passed;
 		if (o->json)
 			json_array_append_new(rows, row_json(c));
 		else
-			attack_print_row(c, o->markdown);
+			attack_print_row(&all, c, o->markdown);
 	}
 	progress_stop();
 	status = surprises || interrupt_seen() ? EXIT_VIOLATION : EXIT_EXPECTED;
 	if (o->json) {
-		json_t *j = json_pack("{s:s, s:I, s:I, s:I, s:O}", "x", option_x_name(o->x), "seed",
-				      (json_int_t)o->seed, "ran", (json_int_t)ran, "surprises",
-				      (json_int_t)surprises, "attacks", rows);
+		json_t *j = json_pack("{s:s, s:o, s:I, s:I, s:b, s:O}", "x", option_x_name(o->x),
+				      "seed", number_json(o->seed), "ran", (json_int_t)ran,
+				      "surprises", (json_int_t)surprises, "interrupted",
+				      interrupt_seen(), "attacks", rows);
 
 		if (dump(j) != EXIT_EXPECTED)
 			status = EXIT_USAGE;
 	} else {
 		printf("\n%zu of %zu as expected\n", ran - surprises, all.count);
 	}
-	if (interrupt_seen()) {
-		fflush(stdout);
-		fprintf(stderr, "guardhouse attack: interrupted after %zu of %zu\n", ran,
-			all.count);
-	}
+	if (interrupt_seen())
+		tell_interrupted(ran, all.count);
 out:
 	json_decref(rows);
 	attack_cases_free(&all);
@@ -329,13 +354,14 @@ out:
 
 /* ---- a real driver ---- */
 
-static int driver_list(void)
+static int driver_list(bool json)
 {
+	json_t *listed = json ? json_array() : NULL;
 	const char *title, *id;
 
 	for (size_t n = 0; (id = hosted_attack_id(n, &title)); n++)
-		printf("%-8s %s\n", id, title);
-	return EXIT_EXPECTED;
+		list_one(listed, id, 8, title);
+	return json ? dump(listed) : EXIT_EXPECTED;
 }
 
 static json_t *driver_json(const struct hosted_attack_row *r)
@@ -356,10 +382,10 @@ static void driver_row(const struct hosted_attack_row *r, bool markdown)
 		       r->honest ? "yes" : "**no**", r->ok ? "ok" : "**surprise**");
 		return;
 	}
-	column(r->id, 6);
+	column(r->id, 7);
 	column(r->title, 52);
-	column(r->expected, 26);
-	column(r->got, 40);
+	column(r->expected, 56);
+	column(r->got, 56);
 	printf("%s\n", r->ok	    ? "ok"
 		       : !r->kept   ? "SURPRISE: registers showed"
 		       : !r->honest ? "SURPRISE: honest entry failed"
@@ -373,10 +399,11 @@ static int driver(const struct attack_options *o, const char *module, char *cons
 		.engine = o->engine,
 		.seed = o->seed,
 		.x = o->x,
+		.stop = interrupt_seen,
 	};
 	struct hosted_attack_row *rows = NULL;
 	struct error err;
-	size_t count = 0, good = 0;
+	size_t count = 0, good = 0, all = 0;
 	json_t *list_json;
 	bool ran;
 
@@ -387,9 +414,11 @@ static int driver(const struct attack_options *o, const char *module, char *cons
 		free(rows);
 		return verb_error("attack", &err);
 	}
+	for (const char *id; (id = hosted_attack_id(all, NULL)); all++)
+		;
 	list_json = json_array();
 	if (!o->json && !o->markdown)
-		printf("%-6s %-52s %-26s %s\n", "ID", "TITLE", "EXPECTED", "GOT");
+		printf("%-7s %-52s %-56s %s\n", "ID", "TITLE", "EXPECTED", "GOT");
 	if (!o->json && o->markdown)
 		printf("| id | title | expected | got | registers hidden | honest entry works | "
 		       "result |\n|---|---|---|---|---|---|---|\n");
@@ -402,15 +431,18 @@ static int driver(const struct attack_options *o, const char *module, char *cons
 	}
 	free(rows);
 	if (o->json) {
-		if (dump(json_pack("{s:s, s:s, s:I, s:I, s:O}", "module", module, "x",
-				   option_x_name(o->x), "ran", (json_int_t)count, "surprises",
-				   (json_int_t)(count - good), "attacks", list_json)) !=
-		    EXIT_EXPECTED)
+		if (dump(json_pack("{s:o, s:s, s:I, s:I, s:b, s:O}", "module", text_json(module),
+				   "x", option_x_name(o->x), "ran", (json_int_t)count, "surprises",
+				   (json_int_t)(count - good), "interrupted", interrupt_seen(),
+				   "attacks", list_json)) != EXIT_EXPECTED)
 			good = 0;
 	} else {
-		printf("\n%zu of %zu as expected\n", good, count);
+		printf("\n%zu of %zu as expected\n", good,
+		       interrupt_seen() ? (nids ? (size_t)nids : all) : count);
 	}
 	json_decref(list_json);
+	if (interrupt_seen())
+		tell_interrupted(count, nids ? (size_t)nids : all);
 	return good == count && count && !interrupt_seen() ? EXIT_EXPECTED : EXIT_VIOLATION;
 }
 
@@ -471,6 +503,6 @@ int verb_attack(int argc, char **argv)
 			       ? verb_usage("attack", "--demo goes with --seed and --x only")
 			       : attack_demo(&o);
 	if (only_list)
-		return module ? driver_list() : list(ids, nids);
+		return module ? driver_list(o.json) : list(o.json, ids, nids);
 	return module ? driver(&o, module, ids, nids) : catalogue(&o, ids, nids);
 }

@@ -31,6 +31,7 @@ struct attack_cases {
 	char corpus[CORPUS_PATH]; /* folder with the puppet and the modules */
 	struct attack_case *item;
 	size_t count;
+	int id_width; /* of the longest ID */
 };
 
 /* All scenarios with one of these IDs (none given: all), in order. Free in either case. */
@@ -39,8 +40,8 @@ void attack_cases_free(struct attack_cases *all);
 /* false: it could not be run at all. */
 bool attack_run(const struct attack_cases *all, struct attack_case *c,
 		const struct attack_options *o, struct error *err);
-void attack_print_header(bool markdown);
-void attack_print_row(const struct attack_case *c, bool markdown);
+void attack_print_header(const struct attack_cases *all, bool markdown);
+void attack_print_row(const struct attack_cases *all, const struct attack_case *c, bool markdown);
 
 /* cli/demo.c: what `make run` shows. */
 int attack_demo(const struct attack_options *o);

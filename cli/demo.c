@@ -42,7 +42,7 @@ static bool run_guest(const struct attack_options *o, const char *name, bool tel
 		vm_run(g.vm, &e);
 		summary_take(&s, g.vm);
 		*ok = e.reason == VM_EXIT_GUEST && e.status == 0;
-		if (!tell) {
+		if (!tell && !interrupt_seen()) {
 			const char *console = vm_console(g.vm), *line = console, *next;
 			unsigned claims = 0;
 
@@ -55,7 +55,7 @@ static bool run_guest(const struct attack_options *o, const char *name, bool tel
 			       (unsigned long long)s.refused,
 			       *ok ? "as expected" : "NOT AS EXPECTED");
 		}
-		if (!*ok && e.reason != VM_EXIT_GUEST)
+		if (!*ok && e.reason != VM_EXIT_GUEST && !interrupt_seen())
 			printf("  %s: %s\n", name, e.message);
 	}
 	guest_free(&g);
@@ -63,7 +63,8 @@ static bool run_guest(const struct attack_options *o, const char *name, bool tel
 	return built;
 }
 
-static bool guests(const struct attack_options *o, size_t *surprises, struct error *err)
+static bool guests(const struct attack_options *o, size_t *ran, size_t *surprises,
+		   struct error *err)
 {
 	static const char *const names[] = { "counter", "doorbell", "pair",  "traps",
 					     "threads", "smp",	    "patch", "reload" };
@@ -73,11 +74,17 @@ static bool guests(const struct attack_options *o, size_t *surprises, struct err
 	       "   who, verdict, the view before and after, the word exchanged on the stack.\n\n");
 	if (!run_guest(o, "tour", true, &ok, err))
 		return false;
+	if (interrupt_seen())
+		return true;
+	++*ran;
 	*surprises += !ok;
 	printf("\n2. Sample modules under guests that use them honestly and also try tricks:\n\n");
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !interrupt_seen(); i++) {
 		if (!run_guest(o, names[i], false, &ok, err))
 			return false;
+		if (interrupt_seen())
+			break;
+		++*ran;
 		*surprises += !ok;
 	}
 	return true;
@@ -87,31 +94,46 @@ static bool guests(const struct attack_options *o, size_t *surprises, struct err
 static char *const shown[] = { "C0",  "E2", "E3", "E4", "E7", "E8", "E9", "E10",
 			       "E12", "R3", "R4", "R5", "R7", "I1", "I7", "N1" };
 
+static int interrupted(size_t guests_ran, size_t attacks_ran, size_t surprises)
+{
+	fflush(stdout);
+	fprintf(stderr,
+		"guardhouse attack: interrupted after %zu guests and %zu attacks, %zu surprises\n",
+		guests_ran, attacks_ran, surprises);
+	return EXIT_VIOLATION;
+}
+
 int attack_demo(const struct attack_options *o)
 {
 	struct attack_cases all;
 	struct error err;
-	size_t surprises = 0, ran = 0;
+	size_t surprises = 0, ran_guests = 0, ran = 0;
 
 	memset(&all, 0, sizeof(all));
-	if (!guests(o, &surprises, &err))
+	if (!guests(o, &ran_guests, &surprises, &err))
 		return verb_error("attack", &err);
+	if (interrupt_seen())
+		return interrupted(ran_guests, ran, surprises);
 	printf("\n3. Attacks, each by guest code on the simulated CPU (guardhouse attack runs all):\n\n");
 	if (!attack_cases_load(&all, shown, (int)(sizeof(shown) / sizeof(shown[0])), &err)) {
 		attack_cases_free(&all);
 		return verb_error("attack", &err);
 	}
-	attack_print_header(false);
+	attack_print_header(&all, false);
 	for (size_t i = 0; i < all.count && !interrupt_seen(); i++) {
 		if (!attack_run(&all, &all.item[i], o, &err)) {
 			attack_cases_free(&all);
 			return verb_error("attack", &err);
 		}
-		attack_print_row(&all.item[i], false);
+		if (interrupt_seen())
+			break;
+		attack_print_row(&all, &all.item[i], false);
 		surprises += !all.item[i].result.passed;
 		ran++;
 	}
-	printf("\n%zu attacks and flows, %zu surprises\n", ran, surprises);
 	attack_cases_free(&all);
-	return surprises || interrupt_seen() ? EXIT_VIOLATION : EXIT_EXPECTED;
+	if (interrupt_seen())
+		return interrupted(ran_guests, ran, surprises);
+	printf("\n%zu attacks and flows, %zu surprises\n", ran, surprises);
+	return surprises ? EXIT_VIOLATION : EXIT_EXPECTED;
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -108,6 +109,7 @@ static volatile sig_atomic_t interrupted;
 
 static void on_signal(int sig)
 {
+	static const struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
 	struct vm *vm = vm_running();
 
 	if (interrupted)
@@ -115,13 +117,27 @@ static void on_signal(int sig)
 	interrupted = 1;
 	if (vm)
 		vm_interrupt(vm);
+	setitimer(ITIMER_REAL, &often, NULL);
+}
+
+/* What is still being loaded is stopped once it runs. */
+static void on_alarm(int sig)
+{
+	struct vm *vm = vm_running();
+
+	(void)sig;
+	if (vm)
+		vm_interrupt(vm);
 }
 
 void interrupt_catch(void)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
+	struct sigaction again = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
 
 	sigemptyset(&sa.sa_mask);
+	sigemptyset(&again.sa_mask);
+	sigaction(SIGALRM, &again, NULL);
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 }

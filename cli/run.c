@@ -12,6 +12,7 @@
 
 #include "cli/corpus.h"
 #include "cli/guest.h"
+#include "cli/json.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/summary.h"
@@ -103,16 +104,19 @@ static json_t *json_bytes(const char *s)
 static int guest_json(const struct run_options *o, const struct guest *g, const struct vm_exit *e,
 		      const struct summary *s, bool ok)
 {
+	char rip[24];
+
+	snprintf(rip, sizeof(rip), "0x%" PRIx64, e->rip);
 	return print_json(json_pack(
-		"{s:s, s:s, s:s, s:s, s:I, s:i, s:{s:s, s:i, s:i, s:I, s:s}, s:I, s:I, s:o, "
+		"{s:o, s:s, s:s, s:s, s:o, s:i, s:{s:s, s:i, s:i, s:s, s:s}, s:I, s:I, s:o, "
 		"s:{s:I, s:I}, s:o, s:b}",
-		"input", o->input, "kind", "guest", "engine", o->engine->name, "x",
-		option_x_name(o->x), "seed", (json_int_t)o->seed, "vcpus", (int)g->vcpus, "exit",
+		"input", text_json(o->input), "kind", "guest", "engine", o->engine->name, "x",
+		option_x_name(o->x), "seed", number_json(o->seed), "vcpus", (int)g->vcpus, "exit",
 		"reason", exit_reason_name(e->reason), "status", e->status, "vcpu", (int)e->vcpu,
-		"rip", (json_int_t)e->rip, "message", e->message, "crossings",
-		(json_int_t)s->crossings, "refused", (json_int_t)s->refused, "events",
-		summary_json(s), "log", "lines", (json_int_t)s->lines, "lost", (json_int_t)s->lost,
-		"console", json_bytes(vm_console(g->vm)), "ok", ok));
+		"rip", rip, "message", e->message, "crossings", (json_int_t)s->crossings, "refused",
+		(json_int_t)s->refused, "events", summary_json(s), "log", "lines",
+		(json_int_t)s->lines, "lost", (json_int_t)s->lost, "console",
+		json_bytes(vm_console(g->vm)), "ok", ok));
 }
 
 static int run_guest(const struct run_options *o, const struct blob *elf)
@@ -129,6 +133,7 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 	};
 	struct guest g = { 0 };
 	struct vm_exit e;
+	char site[96];
 	struct summary s;
 	struct error err;
 	int status = EXIT_USAGE;
@@ -164,7 +169,13 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 	summary_print(&s, stdout);
 	if (e.reason != VM_EXIT_GUEST) {
 		fflush(stdout);
-		fprintf(stderr, "guardhouse run: %s\n", e.message);
+		if (e.reason == VM_EXIT_HOST)
+			fprintf(stderr,
+				"guardhouse run: vCPU %u at %s: a host call, which only a scenario, "
+				"a driver or a benchmark answers\n",
+				e.vcpu, vm_symbolize(g.vm, e.rip, site, sizeof(site)));
+		else
+			fprintf(stderr, "guardhouse run: %s\n", e.message);
 		summary_last_lines(g.vm, 8, stderr);
 	}
 out:
@@ -184,14 +195,14 @@ static int scenario_json(const struct run_options *o, const struct scenario *sc,
 		json_array_append_new(failures,
 				      json_pack("{s:i, s:s}", "line", (int)r->failure[i].line,
 						"text", r->failure[i].text));
-	return print_json(json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:i, s:i, s:o, "
-				    "s:s, s:b}",
-				    "input", o->input, "kind", "scenario", "id", scenario_id(sc),
-				    "title", scenario_title(sc), "x", option_x_name(o->x), "seed",
-				    (json_int_t)o->seed, "expected", r->expected, "got", r->got,
-				    "crossings", (json_int_t)r->crossings, "checks", (int)r->checks,
-				    "failures", (int)r->failures, "failure", failures, "exit",
-				    r->exit, "ok", r->passed));
+	return print_json(
+		json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:i, s:i, s:o, "
+			  "s:s, s:b}",
+			  "input", text_json(o->input), "kind", "scenario", "id", scenario_id(sc),
+			  "title", scenario_title(sc), "x", option_x_name(o->x), "seed",
+			  number_json(o->seed), "expected", r->expected, "got", r->got, "crossings",
+			  (json_int_t)r->crossings, "checks", (int)r->checks, "failures",
+			  (int)r->failures, "failure", failures, "exit", r->exit, "ok", r->passed));
 }
 
 static int run_scenario(const struct run_options *o)
@@ -260,9 +271,9 @@ static json_t *counts_json(const struct hosted_counts *c)
 
 static json_t *hosted_json(const struct run_options *o, const struct hosted_result *r)
 {
-	json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:s}", "input", o->input, "kind", "module", "x",
-			      option_x_name(o->x), "seed", (json_int_t)o->seed, "module",
-			      r->module);
+	json_t *j = json_pack("{s:o, s:s, s:s, s:o, s:s}", "input", text_json(o->input), "kind",
+			      "module", "x", option_x_name(o->x), "seed", number_json(o->seed),
+			      "module", r->module);
 	const struct {
 		const char *name;
 		uint64_t value;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/json.h"
 #include "cli/verbs.h"
 #include "wrap/wrap.h"
 
@@ -57,9 +58,9 @@ static int show_json(const char *path, const struct guard_binding *b, bool verif
 						 (json_int_t)b->resource[i].base, "length",
 						 (json_int_t)b->resource[i].length, "required",
 						 (b->policy.required & 1ull << i) != 0));
-	j = json_pack("{s:s, s:s, s:b, s:s, s:o, s:s, s:s, s:s, s:s, s:I}", "file", path, "kind",
-		      "binding", "verified", verified, "manifest_sha256", hex, "bound", bound,
-		      "stack", show_stack_policies[b->policy.stack], "registers",
+	j = json_pack("{s:o, s:s, s:b, s:s, s:o, s:s, s:s, s:s, s:s, s:I}", "file", text_json(path),
+		      "kind", "binding", "verified", verified, "manifest_sha256", hex, "bound",
+		      bound, "stack", show_stack_policies[b->policy.stack], "registers",
 		      show_register_policies[b->policy.registers], "mapping",
 		      show_mapping_policies[b->policy.mapping], "refusal",
 		      show_refusal_policies[b->policy.refusal], "chains",

@@ -13,6 +13,8 @@
 #include "model/guard.h"
 #include "scenario/run.h"
 
+#define STEP_TEXT 120u
+
 void run_fail(struct run *run, uint32_t line, const char *fmt, ...)
 {
 	struct scenario_result *r = run->r;
@@ -302,11 +304,40 @@ bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
 
 /* ---- after the run ---- */
 
-static void explain(struct run *run, uint32_t line, const struct pp_result *r)
+static void step_text(const struct scenario *s, const struct scn_step *st, char text[STEP_TEXT])
+{
+	FILE *f;
+
+	memset(text, 0, STEP_TEXT);
+	f = fmemopen(text, STEP_TEXT - 1, "w");
+	if (!f)
+		return;
+	scn_print_step(f, s, st);
+	fclose(f); /* NOLINT(cert-err33-c): a step that is too long is cut */
+}
+
+static void absent(struct run *run, const struct scn_step *st, const struct pp_result *r)
+{
+	char text[STEP_TEXT], site[96];
+
+	step_text(run->s, st, text);
+	switch (st->op) {
+	case PP_RETURN: run_fail(run, st->line, "%s: no such call-out is open", text); break;
+	case PP_IRET: run_fail(run, st->line, "%s: no such event is being handled", text); break;
+	case PP_CR3: run_fail(run, st->line, "%s: there is no such address space", text); break;
+	case PP_FIND: run_fail(run, st->line, "%s: no such word is there", text); break;
+	default:
+		run_fail(run, st->line, "%s: nothing is mapped at 0x%" PRIx64 " (%s)", text, r->got,
+			 vm_symbolize(run->vm, r->got, site, sizeof(site)));
+	}
+}
+
+static void explain(struct run *run, const struct scn_step *st, const struct pp_result *r)
 {
 	static const char *const arrival[] = { "nothing yet", "a return", "a call-out",
 					       "an event" };
-	char site[96], other[96];
+	char site[96], text[STEP_TEXT];
+	uint32_t line = st->line;
 	const char *got = r->got < run->nimports ? run->import[r->got] : "none";
 	const char *want = r->want < run->nimports ? run->import[r->want] : "none";
 	const char *kind = r->got < 4 ? arrival[r->got] : "?";
@@ -326,12 +357,15 @@ static void explain(struct run *run, uint32_t line, const struct pp_result *r)
 	case PP_FAIL_CALLOUT:
 		run_fail(run, line, "expected call-out '%s'; got '%s'", want, got);
 		break;
-	case PP_FAIL_ABSENT:
-		run_fail(run, line, "there is no such thing now: %s, %s",
-			 vm_symbolize(run->vm, r->got, site, sizeof(site)),
-			 vm_symbolize(run->vm, r->want, other, sizeof(other)));
+	case PP_FAIL_ABSENT: absent(run, st, r); break;
+	case PP_FAIL_TIMEOUT:
+		step_text(run->s, st, text);
+		if (st->op == PP_AWAIT)
+			run_fail(run, line, "%s: it never had this value at 0x%" PRIx64 " (%s)",
+				 text, r->got, vm_symbolize(run->vm, r->got, site, sizeof(site)));
+		else
+			run_fail(run, line, "%s: signal %" PRIu64 " never came", text, r->got);
 		break;
-	case PP_FAIL_TIMEOUT: run_fail(run, line, "no signal %" PRIu64 " came", r->got); break;
 	case PP_FAIL_RETURNED:
 		run_fail(run, line, "the call should have returned; %s arrived last", kind);
 		break;
@@ -360,7 +394,7 @@ static void puppet_results(struct run *run)
 			lost[st->thread & 3] = true;
 		}
 		if (r.fail != PP_OK)
-			explain(run, st->line, &r);
+			explain(run, st, &r);
 		if (run->origin[i].op == PP_EXPECT_GP || run->origin[i].op == PP_EXPECT_PF) {
 			const char *word = run->origin[i].op == PP_EXPECT_GP ? "#GP" : "#PF";
 
@@ -413,5 +447,7 @@ void run_finish(struct run *run, const struct vm_exit *exit)
 		note(r->expected, "accepted");
 	if (!r->got[0])
 		note(r->got, r->failures ? "failure" : "accepted");
+	if (!r->checks && !r->failures)
+		run_fail(run, 0, "nothing is expected: this scenario can only pass");
 	r->passed = r->failures == 0;
 }

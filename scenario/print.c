@@ -93,18 +93,23 @@ static unsigned indent(const struct scn_step *st, unsigned depth)
 	return depth;
 }
 
-static void print_step(FILE *f, const struct scenario *s, const struct scn_step *st, unsigned depth)
+void scn_print_step(FILE *f, const struct scenario *s, const struct scn_step *st)
 {
 	const struct scn_shape *sh = &scn_ops[st->op];
 	unsigned arg = 0;
 
-	while (depth--)
-		fputc('\t', f);
 	fputs(sh->word, f);
 	if (sh->shape[0] == 'w')
 		fprintf(f, "%u", st->sub);
 	for (const char *c = sh->shape; *c; c++)
 		print_part(f, s, st, *c, &arg);
+}
+
+static void print_step(FILE *f, const struct scenario *s, const struct scn_step *st, unsigned depth)
+{
+	while (depth--)
+		fputc('\t', f);
+	scn_print_step(f, s, st);
 	fputc('\n', f);
 }
 

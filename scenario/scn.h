@@ -100,6 +100,8 @@ bool scn_is_name(const char *word, size_t len);
 bool scn_is_text(const char *text, size_t len);
 /* Keys that this step's `k` may hold, as bits. */
 uint32_t scn_step_keys(uint8_t op);
+/* One step as the text has it, without indentation and newline. */
+void scn_print_step(FILE *f, const struct scenario *s, const struct scn_step *st);
 /* Gives each step the line that it has in the printed text. */
 void scn_number_lines(struct scenario *s);
 

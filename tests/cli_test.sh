@@ -208,7 +208,54 @@ gh run "$tmp/wrong.scn" --json
 check 'the same with --json: 1' status_is 1
 check 'its JSON has the failure' json_has ok=False failure.0.line failure.0.text
 
+# What a step waited for, or did not find; a scenario that expects nothing.
+printf 'scenario T1\ntitle t\nclass sync\nvcpus 1\nmodule counter\n\nthread 0\n\tcr3 9\n' >"$tmp/cr3.scn"
+gh run "$tmp/cr3.scn"
+check 'cr3 of no space: 1' status_is 1
+check 'says which' grep -q 'cr3 9: there is no such address space' "$tmp/out"
+printf 'scenario T2\ntitle t\nclass sync\nvcpus 1\nmodule counter\n\nthread 0\n\tawait8 @stack 77\n' >"$tmp/await.scn"
+gh run "$tmp/await.scn"
+check 'await8 in vain: 1' status_is 1
+check 'says for what' grep -q 'await8 @stack 77: it never had this value at 0x' "$tmp/out"
+printf 'scenario T3\ntitle t\nclass sync\nvcpus 1\nmodule counter\n\nthread 0\n\tflush 4096\n' >"$tmp/empty.scn"
+gh run "$tmp/empty.scn"
+check 'a scenario that expects nothing: 1' status_is 1
+check 'says so' grep -q 'nothing is expected' "$tmp/out"
+mkdir -p "$tmp/empty/scenarios" "$tmp/empty/puppet"
+cp "$tmp/empty.scn" "$tmp/empty/scenarios"
+cp "$BUILD/corpus/puppet/puppet.elf" "$tmp/empty/puppet"
+cp -r "$BUILD/corpus/modules" "$tmp/empty"
+GUARDHOUSE_CORPUS=$tmp/empty gh attack
+check 'attack, too: 1' status_is 1
+
+# A guest that only a benchmark can answer.
+gh run bench
+check 'run bench: 1' status_is 1
+check 'says which vCPU and where' grep -qE '^guardhouse run: vCPU 0 at [^ ?]+: a host call' "$tmp/err"
+
+# JSON of what is no number or text for it.
+gh run counter --seed 18446744073709551615 --json
+check 'the largest seed: 0' status_is 0
+check 'is told as it was given' json_has seed=18446744073709551615
+cp "$BUILD/corpus/guests/hello.elf" "$tmp/"$'h\xe9llo.elf'
+gh run "$tmp/"$'h\xe9llo.elf' --json
+check 'a path that is no UTF-8: 0' status_is 0
+check 'has a ? there' json_has "input=$tmp/h?llo.elf"
+gh attack --list --json
+check 'attack --list --json: 0' status_is 0
+check 'is JSON' json_has 0.id 0.title 9.id
+
+# IDs of the table can be typed back.
+id=$(cd "$here/corpus/scenarios" && sed -n 's/^scenario \([^ ]*\).*/\1/p' ./*.scn |
+	awk 'length($0) > n { n = length($0); id = $0 } END { print id }')
+gh attack "$id"
+check "attack $id: its row has the whole ID" grep -q "^$id " "$tmp/out"
+
 # The demo of `make run`.
+env -u GUARDHOUSE_CORPUS GUARDHOUSE="$GUARDHOUSE" timeout 120 sh "$here/tools/demo.sh" \
+	>"$tmp/out" 2>"$tmp/err"
+status=$?
+check 'tools/demo.sh finds the corpus for a build anywhere: 0' status_is 0
 gh attack --demo
 check 'attack --demo: 0' status_is 0
 check 'it tells crossings, guests and attacks' grep -qE '^[1-9][0-9]* attacks and flows, 0 surprises' "$tmp/out"
@@ -292,6 +339,39 @@ EOF
 	done
 else
 	check 'a guest for Ctrl-C can be built' false
+fi
+
+# Ctrl-C on a row of runs: stops at once and says what was done.
+interrupt() {
+	python3 - "$@" >"$tmp/out" 2>"$tmp/err" <<'EOP'
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+p = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+time.sleep(float(sys.argv[1]))
+p.send_signal(signal.SIGINT)
+start = time.time()
+out, err = p.communicate(timeout=60)
+print(out)
+print(err, file=sys.stderr)
+sys.exit(p.returncode if time.time() - start < 10 else 99)
+EOP
+	status=$?
+}
+interrupt 0.1 "$GUARDHOUSE" attack --demo
+check 'Ctrl-C ends attack --demo with 1' status_is 1
+check 'it says what was done' grep -qE 'interrupted after [0-9]+ guests and [0-9]+ attacks' "$tmp/err"
+check 'and does not sum up' bash -c "! grep -q surprises '$tmp/out'"
+interrupt 0.1 "$GUARDHOUSE" attack
+check 'Ctrl-C ends attack with 1' status_is 1
+check 'it says after how many' grep -qE 'interrupted after [0-9]+ of [0-9]+' "$tmp/err"
+check 'what was cut off is no surprise' bash -c "! grep -q SURPRISE '$tmp/out'"
+if [ -f "$ko" ]; then
+	interrupt 0.2 "$GUARDHOUSE" attack --module "$ko"
+	check 'Ctrl-C ends attack --module with 1' status_is 1
+	check 'it says after how many' grep -qE 'interrupted after [0-9]+ of [0-9]+' "$tmp/err"
+	check 'and does not count those that did not run' \
+		bash -c "! grep -qE '^([0-9]+) of \\1 as expected' '$tmp/out'"
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"

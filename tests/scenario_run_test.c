@@ -168,13 +168,15 @@ static void test_wrong_expectations_are_told(void **state)
 	fails(HEAD1 "expect-read8 puppet:scratch 1\n", 7, "got 0x0, expected 0x1");
 	fails(HEAD1 "callout kernel_callout\n", 7,
 	      "expected call-out 'kernel_callout'; got 'none'");
-	fails(HEAD1 "return 1\n", 7, "no such thing");
-	fails(HEAD1 "iret\n", 7, "no such thing");
+	fails(HEAD1 "return 1\n", 7, "return 1: no such call-out");
+	fails(HEAD1 "iret\n", 7, "iret: no such event");
 	fails(HEAD1 "expect-suspended counter 1\n", 7, "expected 1 suspended");
 	fails(HEAD1 "expect-rings 3\n", 7, "expected 3 rings");
-	fails(HEAD1 "wait 1\n", 7, "no signal 1 came");
-	fails(HEAD1 "await8 puppet:scratch 1\n", 7, "no signal");
-	fails(HEAD1 "find 0 puppet:scratch 1 1\n", 7, "no such thing");
+	fails(HEAD1 "wait 1\n", 7, "wait 1: signal 1 never came");
+	fails(HEAD1 "await8 puppet:scratch 1\n", 7, "await8 puppet:scratch 1: it never had");
+	fails(HEAD1 "cr3 9\n", 7, "cr3 9: there is no such address space");
+	fails(HEAD1 "flush 4096\n", 0, "nothing is expected");
+	fails(HEAD1 "find 0 puppet:scratch 1 1\n", 7, "find 0 puppet:scratch 1 1: no such word");
 	fails(HEAD1 "call counter:enter/counter_callout\nlet 0 1\n", 8, "call-out");
 }
 

@@ -10,4 +10,7 @@ if [ ! -x "$GUARDHOUSE" ]; then
 	echo "tools/demo.sh: $GUARDHOUSE is not built; try make" >&2
 	exit 2
 fi
+# The scenarios are found from a binary outside of the tree, too.
+: "${GUARDHOUSE_CORPUS:=$(cd "$(dirname "$0")/.." && pwd)/corpus}"
+export GUARDHOUSE_CORPUS
 exec "$GUARDHOUSE" attack --demo
