@@ -56,7 +56,7 @@ $(BUILD)/corpus/modules/%-raw.ko: corpus/modules/%.c $(BUILD)/guest-flags.stamp
 
 $(BUILD)/corpus/puppet/puppet.elf: $(call obj,$(PUPPET_SRC)) $(PUPPET_LD)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,-T,$(PUPPET_LD) $(filter %.o,$^) -o $@
+	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,--no-warn-rwx-segments -Wl,-T,$(PUPPET_LD) $(filter %.o,$^) -o $@
 
 $(BUILD)/corpus/guests/%.elf: $(BUILD)/corpus/guests/%.o $(GUEST_LIB) $(GUEST_LD)
 	$(call say,LINK,$@)

@@ -148,6 +148,7 @@ puppet_ret:
 	 * RAX RBX RCX RDX from and to uint64_t[4]. puppet_start() replaces the X by the kind that the
 	 * modules were wrapped with: so logs name the same site for all of them.
 	 */
+	.section .patched, "awx"
 	.globl puppet_hypercall, puppet_hypercall_x
 	.balign 16
 puppet_hypercall:

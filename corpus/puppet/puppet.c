@@ -653,16 +653,17 @@ void puppet_arrived(unsigned kind)
 	run(c);
 }
 
-/* Text is read-only where it runs; all RAM is writable in the direct map. */
-static void set_x(const uint8_t *where)
+/* Once, before anything is called there. */
+static void set_x(volatile uint8_t *where)
 {
 	static const uint8_t x[][3] = { { 0x0f, 0x01, 0xd9 },
 					{ 0x0f, 0x01, 0xc1 },
 					{ 0xe6, GH_PORT_CROSS, 0x90 } };
-	uint64_t at = (uint64_t)where - GH_KERNEL_BASE + GH_DIRECT_MAP;
 
-	if (puppet_boot->x_kind < sizeof(x) / sizeof(x[0]))
-		memcpy((void *)at, x[puppet_boot->x_kind], sizeof(x[0]));
+	if (puppet_boot->x_kind >= sizeof(x) / sizeof(x[0]))
+		return;
+	for (unsigned i = 0; i < sizeof(x[0]); i++)
+		where[i] = x[puppet_boot->x_kind][i];
 }
 
 void puppet_start(const struct gh_boot *boot, unsigned vcpu)
