@@ -38,11 +38,10 @@ static bool save_word(struct walk *w, uint64_t gva, uint64_t *value)
 static const struct gm_unwind *row_at(const struct walk *w)
 {
 	uint64_t rip = w->at.rip - (w->at.returned ? 1 : 0);
-	uint32_t moff, i, end, first;
-	unsigned seg;
+	uint32_t moff = GM_NONE, i, end, first; /* that lies behind every segment */
+	unsigned seg = 0;
 
-	if (!module_moff(w->m, rip, &moff, &seg))
-		return NULL;
+	module_moff(w->m, rip, &moff, &seg);
 	first = w->m->segments[seg].start;
 	end = first + w->m->segments[seg].size;
 	i = gm_find(w->m->unwind, w->m->man->unwind.count, sizeof(struct gm_unwind), moff);
