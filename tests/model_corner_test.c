@@ -650,6 +650,10 @@ static void same_addresses_elsewhere(void **state)
 	w_frame(w, 0, m, FN_G);
 	expect_ok(w_callout(w, 0, m, FN_G, GATE_LEAVE));
 	assert_int_equal(w_info(w, m).suspended, 2);
+	w->cpu[0].gpr[GUARD_RSP] -= 0x400; /* another activation, in a place of its own */
+	expect_ok(w_enter(w, 0, m, FN_F));
+	expect_ok(w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN)));
+	w->cpu[0].gpr[GUARD_RSP] += 8 + 0x400;
 	expect_ok(w_exit(w, 1, m, FN_G));
 	assert_int_equal(w->cpu[1].rip, W_KRET);
 	expect_ok(w_back(w, 0, m));
@@ -893,6 +897,57 @@ static void range_of_no_device(void **state)
 	w_destroy(w);
 }
 
+/* A module that is not announced has no init to drop, whatever it had. */
+static void init_of_the_withdrawn(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0], *other = w_ready(w, &o);
+
+	(void)state;
+	assert_true(w_honest(w, 0, m, FN_INIT));
+	expect_ok(w_withdraw(w, 0, m));
+	w_thread(w, 0, 0);
+	expect(w_fetch(w, 0, w_fn(other, FN_F, 0x10)), GUARD_V_NO_RECORD);
+	assert_false(w->d.foreign);
+	w_destroy(w);
+}
+
+/* exact over several pages, and with a read that fails when the last comparison still stands. */
+static void exact_and_deep(void **state)
+{
+	struct std_options o = std_default();
+	struct guard_cpu out;
+	struct world *w;
+	struct wmodule *m;
+	unsigned n;
+
+	(void)state;
+	o.policy.stack = GUARD_STACK_EXACT;
+	w = w_simple(1, &o);
+	m = &w->module[0];
+	w->cpu[0].gpr[GUARD_RSP] = w_stack_top(0) - 0x100;
+	expect_ok(w_enter(w, 0, m, FN_B4096));
+	w_frame(w, 0, m, FN_B4096);
+	w_inner(w, 0, m, FN_B4096, FN_B4096);
+	expect_ok(w_callout(w, 0, m, FN_B4096, GATE_LEAVE));
+	expect_ok(w_back(w, 0, m));
+	expect_ok(w_callout(w, 0, m, FN_B4096, GATE_LEAVE));
+	out = w->cpu[0];
+	for (n = 1; n < 100; n++) {
+		w->cpu[0] = out;
+		fake_forget(w->vmm);
+		w->vmm->fail_op[FAKE_READ] = n;
+		w_x(w, 0, w_gate_x(m, GATE_ENTER_RETURN));
+		if (!w->vmm->failed)
+			break;
+		assert_int_equal(w->d.verdict, GUARD_V_STACK_CHANGED);
+	}
+	assert_true(n > 3);
+	expect_ok(w->d.verdict);
+	w_destroy(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -930,6 +985,8 @@ int main(void)
 		cmocka_unit_test(overlap_above),
 		cmocka_unit_test(headroom_on_return),
 		cmocka_unit_test(range_of_no_device),
+		cmocka_unit_test(init_of_the_withdrawn),
+		cmocka_unit_test(exact_and_deep),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,6 +137,29 @@ static void rows_end_with_their_segment(void **state)
 	w_destroy(w);
 }
 
+static void first_rows_are_missing(void *manifest, struct gm_unwind *u, uint32_t n)
+{
+	struct gm_header *h = manifest;
+
+	u[n - 1].cfa_rule = GM_CFA_REG; /* what would be read behind the table */
+	u[n - 1].cfa_reg = GUARD_RSP;
+	u[n - 1].cfa_offset = 8;
+	h->unwind.offset += 2 * (uint32_t)sizeof(struct gm_unwind);
+	h->unwind.count -= 3;
+}
+
+/* Before the first row nothing is known. */
+static void before_the_first_row(void **state)
+{
+	struct world *w = with_rows(first_rows_are_missing);
+	struct wmodule *m = &w->module[0];
+
+	(void)state;
+	expect_ok(w_enter(w, 0, m, FN_F));
+	expect(w_depart(w, 0, GUARD_CAUSE_IRQ, 32), GUARD_V_STACK_CHANGED);
+	w_destroy(w);
+}
+
 /* "Nothing is known" means so, whatever the row's other fields would make of the registers. */
 static void none_is_none(void **state)
 {
@@ -247,6 +270,7 @@ int main(void)
 		cmocka_unit_test(unaligned_frame),
 		cmocka_unit_test(call_at_the_end),
 		cmocka_unit_test(rows_end_with_their_segment),
+		cmocka_unit_test(before_the_first_row),
 		cmocka_unit_test(none_is_none),
 		cmocka_unit_test(frame_in_a_circle),
 		cmocka_unit_test(past_the_childs_slot),
