@@ -414,8 +414,8 @@ static int driver(const struct attack_options *o, const char *module, char *cons
 		free(rows);
 		return verb_error("attack", &err);
 	}
-	for (const char *id; (id = hosted_attack_id(all, NULL)); all++)
-		;
+	while (hosted_attack_id(all, NULL))
+		all++;
 	list_json = json_array();
 	if (!o->json && !o->markdown)
 		printf("%-7s %-52s %-56s %s\n", "ID", "TITLE", "EXPECTED", "GOT");

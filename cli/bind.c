@@ -160,8 +160,11 @@ static bool parse_range(char *text, struct guard_resource *r)
 static int fill(const struct bind_options *o, const struct blob *manifest, struct guard_binding *b)
 {
 	const struct gm_header *h = (const void *)manifest->data;
-	const struct gm_privilege *p = (const void *)(manifest->data + h->privileges.offset);
+	const struct gm_privilege *p;
 
+	if (!h)
+		return verb_usage("bind", "no manifest");
+	p = (const void *)(manifest->data + h->privileges.offset);
 	*b = (struct guard_binding){ .policy = o->policy };
 	manifest_digest(manifest, b->digest);
 	for (unsigned i = 0; i < o->ngrants; i++) {

@@ -84,7 +84,8 @@ static char *destination(const char *path)
 		return NULL;
 	}
 	for (unsigned i = 0; i < MAX_LINKS; i++) {
-		char *slash = strrchr(step, '/'), *name = slash ? slash + 1 : step, *whole;
+		char *slash = strrchr(step, '/'), *name = slash ? slash + 1 : step;
+		char *whole = NULL;
 		ssize_t n;
 
 		if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
@@ -147,7 +148,8 @@ static bool sink_open(struct sink *s, const char *path, struct error *err)
 	if (asprintf(&s->tmp, "%s.XXXXXX", s->path) < 0) {
 		s->tmp = NULL;
 		sink_close(s);
-		return error_set(err, "%s: out of memory", path);
+		error_set(err, "%s: out of memory", path);
+		return false;
 	}
 	s->fd = mkostemp(s->tmp, O_CLOEXEC);
 	if (s->fd < 0) {

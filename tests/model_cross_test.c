@@ -71,7 +71,6 @@ static void honest_visit(void **state)
 				expect_view(w, 0, m);
 				w->cpu[0].gpr[GUARD_RBP] = before.gpr[GUARD_RBP];
 
-				before = w->cpu[0];
 				w_unframe(w, 0, m, fns[i]);
 				w->cpu[0].gpr[GUARD_RSP] = slot;
 				expect_ok(w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN)));

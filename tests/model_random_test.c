@@ -88,12 +88,10 @@ static void keep_books(struct chaos *c)
 			continue;
 		if (l->event == GUARD_ENTER_CALL)
 			promise(c->home, l->module, l->act, l->old_word);
-		else if (l->event == GUARD_LEAVE_RETURN)
-			settle(c, c->home, l->module, l->act, l->new_word, false);
 		else if (l->event == GUARD_LEAVE_CALL &&
 			 l->new_word == w_gate(m, GATE_ENTER_RETURN))
 			promise(c->out, l->module, l->slot, l->old_word);
-		else if (l->event == GUARD_LEAVE_CALL)
+		else if (l->event == GUARD_LEAVE_RETURN || l->event == GUARD_LEAVE_CALL)
 			settle(c, c->home, l->module, l->act, l->new_word, false);
 		else if (l->event == GUARD_ENTER_RETURN)
 			settle(c, c->out, l->module, l->slot, d->cpu.rip, true);
