@@ -301,7 +301,7 @@ enum guard_verdict cross_enter_return(struct ctx *c, struct module *m, bool raw)
 		return v;
 	if ((v = check_mapping(c, m)) != GUARD_V_OK)
 		return v;
-	v = check_stack(c, &r, slot, lo, ch ? ch->hi : slot + 8, ch ? ch : c->v->chain);
+	v = check_stack(c, &r, slot, lo, ch ? ch->hi : slot + 8, c->v->chain);
 	if (v != GUARD_V_OK)
 		return v;
 	if (!ch)

@@ -34,16 +34,14 @@ static bool standing_at(struct ctx *c, const struct module *m, struct standing *
 					.gpr = cpu->gpr } };
 	if (!module_executes(m, cpu->rip, &moff))
 		return false;
-	if (m->gates_segment == GM_MAX_SEGMENTS || moff < m->segments[m->gates_segment].start)
+	if (cpu->rip - m->gates_gva >= m->gates_bytes) /* none without a gates segment */
 		return true;
-	moff -= m->segments[m->gates_segment].start;
-	if (moff >= gm_seg_pages(&m->segments[m->gates_segment]) * GM_PAGE)
-		return true;
+	moff = (uint32_t)(cpu->rip - m->gates_gva);
 	if (moff / GM_GATE_BYTES >= m->man->gates.count)
 		return false;
 	gate = &m->gates[moff / GM_GATE_BYTES];
 	off = moff % GM_GATE_BYTES;
-	gva = m->base[m->gates_segment] + gate->offset;
+	gva = m->gates_gva + gate->offset;
 	switch (gate->kind) {
 	case GM_GATE_ENTER:
 		if (off == gate->x + GM_X_BYTES) {
@@ -81,12 +79,11 @@ static enum guard_verdict save(struct ctx *c, const struct module *m, struct cha
 	struct place from = s->at;
 	unsigned depth = ch->depth;
 
-	if (from.rsp % 8 != 0 || from.rsp >= ch->hi)
+	if (from.rsp % 8 != 0 || from.rsp >= ch->hi || from.rsp < KERNEL_HALF)
 		return GUARD_V_STACK_CHANGED;
 	if (PAGE_OF(ch->hi - 1) - PAGE_OF(from.rsp) >= GUARD_EXTENT_PAGES * PAGE)
 		return GUARD_V_STACK_TOO_DEEP;
-	if (!range_map(c, r, from.rsp, ch->hi))
-		return GUARD_V_STACK_CHANGED;
+	range_fill(c, r, from.rsp, ch->hi);
 	if (s->popped) {
 		if (from.rsp != tip->slot)
 			return GUARD_V_STACK_CHANGED;
@@ -125,7 +122,7 @@ enum guard_verdict depart(struct ctx *c)
 	ch->exception = c->cause == GUARD_CAUSE_EXCEPTION;
 	ch->vector = c->ev->vector;
 	v = chain_suspend(c, CHAIN_DEPARTED, &r, s.at.rsp, s.at.rip, verify);
-	if (v == GUARD_V_OK && m->binding.policy.registers == GUARD_REGS_SCRUB)
+	if (m->binding.policy.registers == GUARD_REGS_SCRUB)
 		for (unsigned i = 0; i < GUARD_GPRS; i++)
 			if (verify & GPR_BIT(i))
 				cpu->gpr[i] = 0;

@@ -336,6 +336,7 @@ static void unregister_half_way(void **state)
 	expect(guard_unregister(w->guard, m->index, &d), GUARD_V_BUSY);
 	assert_true(guard_module_info(w->guard, m->index, &info));
 	assert_true(info.quarantined);
+	assert_true(w->vmm->module[0].device_hidden[PRIV_DEVICE]);
 	w_enter(w, 0, m, FN_F);
 	assert_int_not_equal(w->d.verdict, GUARD_V_OK);
 	expect_ok(guard_unregister(w->guard, m->index, &d));

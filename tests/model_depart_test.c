@@ -221,6 +221,27 @@ static void odd_places_in_gates(void **state)
 	w_destroy(w);
 }
 
+/* Behind the last gate its page goes on, but nothing of the module can stand there. */
+static void behind_the_gates(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	uint32_t off;
+
+	(void)state;
+	for (off = GATE_COUNT * GM_GATE_BYTES; off < GM_PAGE; off++) {
+		w_thread(w, 0, 0);
+		expect_ok(w_enter(w, 0, m, FN_F));
+		w_frame(w, 0, m, FN_F);
+		w_push(w, 0, w_fn(m, FN_F, FN_RET));
+		w->cpu[0].rip = w_gate(m, 0) + off;
+		w_depart(w, 0, GUARD_CAUSE_IRQ, 32);
+		expect_line(w, 0, GUARD_LEAVE_CALL, GUARD_V_OK); /* a call to there: outside */
+		expect_u(w, 0);
+	}
+	w_destroy(w);
+}
+
 /* N1: other registers or flags. RF alone may differ. */
 static void registers_on_resume(void **state)
 {
@@ -657,6 +678,7 @@ int main(void)
 		cmocka_unit_test(cfa_in_any_register),
 		cmocka_unit_test(inside_gates),
 		cmocka_unit_test(odd_places_in_gates),
+		cmocka_unit_test(behind_the_gates),
 		cmocka_unit_test(registers_on_resume),
 		cmocka_unit_test(scrubbed_departure),
 		cmocka_unit_test(fixups),

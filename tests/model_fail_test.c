@@ -341,6 +341,10 @@ static void check_refusal(struct play *p, const struct event *e, uint64_t n, enu
 	    e->options.policy.refusal == GUARD_REFUSE_GP)
 		fail_msg("%s, call %llu: a slot that cannot be used gives %s", e->name,
 			 (unsigned long long)n, guard_verdict_string(v));
+	if (op == FAKE_DIGEST)
+		assert_int_equal(v, GUARD_V_BAD_MANIFEST);
+	if (op == FAKE_READ && e->strike == call_out)
+		assert_true(v == GUARD_V_BAD_STACK || v == GUARD_V_STACK_CHANGED);
 	if (op == FAKE_RAISE && e->strike != resume_and_leave)
 		assert_int_equal(v, GUARD_V_RAISE_FAILED);
 	if (v == GUARD_V_RAISE_FAILED && op == FAKE_RAISE && !e->stays && e->before != init_freed &&
