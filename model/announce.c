@@ -154,7 +154,7 @@ static enum guard_verdict fill(struct ctx *c, struct module *m)
 		    !c->g->ops->verified_fill(c->g->vmm, m->index, p, gpa))
 			return GUARD_V_BAD_MAPPING;
 	}
-	return m->job.page < m->pages ? GUARD_V_AGAIN : GUARD_V_OK;
+	return GUARD_V_OK;
 }
 
 /* Do segment i of m and segment k of o share an address? */

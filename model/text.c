@@ -208,13 +208,12 @@ static bool prove_field(struct ctx *c, struct module *m, const struct gm_reloc *
 static bool prove_bytes(struct ctx *c, const struct module *m, const struct gm_segment *s,
 			uint32_t at, uint32_t end)
 {
-	uint32_t from = at - s->start, n = end - at, with = 0;
+	uint32_t from = at - s->start, n = end - at, with;
 	uint8_t *buf = c->g->scratch;
 
 	if (!bytes(c, m, COPY_READ, at, n, buf))
 		return false;
-	if (from < s->size)
-		with = s->size - from < n ? s->size - from : n;
+	with = s->size - from < n ? s->size - from : n; /* a page starts before the end */
 	if (memcmp(buf, m->image + s->image + from, with) != 0)
 		return false;
 	while (with < n)
@@ -263,9 +262,7 @@ enum guard_verdict text_prove(struct ctx *c, struct module *m, unsigned steps)
 				return GUARD_V_BAD_TEXT;
 			j->pos += m->sites[j->site++].size;
 		} else {
-			end = s->start + gm_seg_pages(s) * GM_PAGE;
-			end = reloc < end ? reloc : end;
-			end = site < end ? site : end;
+			end = reloc < site ? reloc : site;
 			if (end > j->pos - j->pos % GM_PAGE + GM_PAGE)
 				end = j->pos - j->pos % GM_PAGE + GM_PAGE;
 			if (!prove_bytes(c, m, s, j->pos, end))

@@ -202,7 +202,17 @@ static void many_pieces(void **state)
 		*byte ^= 1; /* in the last one of its page */
 		expect(w_announce(w, 0, m), GUARD_V_BAD_TEXT);
 		*byte ^= 1;
-		expect_ok(w_announce(w, 0, m));
+		fake_forget(w->vmm);
+		expect(w_hypercall(w, 0, GUARD_CALL_ANNOUNCE, m->id, m->bases_gva,
+				   mb_table_of(m->manifest, MB_SEGMENTS).count),
+		       GUARD_V_AGAIN);
+		while (w->d.verdict == GUARD_V_AGAIN) {
+			fake_forget(w->vmm);
+			w_hypercall(w, 0, GUARD_CALL_ANNOUNCE, m->id, m->bases_gva,
+				    mb_table_of(m->manifest, MB_SEGMENTS).count);
+			assert_true(w->vmm->calls[FAKE_VERIFIED_READ] <= 530);
+		}
+		expect_ok(w->d.verdict);
 		assert_false(visit_warns(w, m));
 		w_destroy(w);
 	}
@@ -251,6 +261,176 @@ static void init_half_dropped(void **state)
 	w_destroy(w);
 }
 
+/* The standard module with its manifest changed; loaded as that says, not announced. */
+static struct world *changed(void (*change)(struct gm_header *h, struct gm_reloc *r, uint32_t n))
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct gm_header *h;
+	size_t len;
+
+	h = std_manifest(&o, &len);
+	change(h, mb_record(h, MB_RELOCS, 0), h->relocs.count);
+	w_add_manifest(w, &o, h, len);
+	return w;
+}
+
+static void no_relocs(struct gm_header *h, struct gm_reloc *r, uint32_t n)
+{
+	(void)r;
+	(void)n;
+	h->relocs.count = 0;
+}
+
+static void no_sites(struct gm_header *h, struct gm_reloc *r, uint32_t n)
+{
+	(void)r;
+	(void)n;
+	h->sites.count = 0;
+}
+
+static void first_sites_missing(struct gm_header *h, struct gm_reloc *r, uint32_t n)
+{
+	(void)r;
+	(void)n;
+	h->sites.offset += 2 * (uint32_t)sizeof(struct gm_site);
+	h->sites.count -= 2;
+}
+
+static void import_with_a_segments_number(struct gm_header *h, struct gm_reloc *r, uint32_t n)
+{
+	(void)h;
+	while (n-- > 0)
+		if (r[n].moff == RELOC_IMPORT_PC32)
+			r[n].target = IMP_LATE_DATA; /* as init text has among the segments */
+}
+
+/* Tables end where they say. */
+static void shorter_tables(void **state)
+{
+	static const uint8_t nop5[] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
+	struct world *w = changed(no_relocs);
+
+	(void)state;
+	expect_ok(w_announce(w, 0, &w->module[0]));
+	w_destroy(w);
+	w = changed(no_sites);
+	expect_ok(w_announce(w, 0, &w->module[0]));
+	assert_false(visit_warns(w, &w->module[0]));
+	write_at(w, &w->module[0], SITE_LABEL, nop5, 5);
+	assert_true(visit_warns(w, &w->module[0]));
+	w_destroy(w);
+	/* the first site of a page, with none before it anywhere */
+	w = changed(first_sites_missing);
+	expect_ok(w_announce(w, 0, &w->module[0]));
+	write_jump(w, &w->module[0], SITE_LABEL, 0xe9, w_fn(&w->module[0], FN_G, 0));
+	assert_false(visit_warns(w, &w->module[0]));
+	assert_true(copy_is_guests(w, &w->module[0], SITE_LABEL, 5));
+	w_destroy(w);
+}
+
+/* Imports and absent segments are numbered alike, and have nothing to do with each other. */
+static void import_beside_absent_init(void **state)
+{
+	struct world *w = changed(import_with_a_segments_number);
+	struct wmodule *m = &w->module[0];
+	unsigned i;
+
+	(void)state;
+	for (i = SEG_INIT; i <= SEG_INIT_DATA; i++)
+		m->base[i] = 0;
+	expect_ok(w_announce(w, 0, m));
+	assert_true(copy_is_guests(w, m, RELOC_IMPORT_PC32, 4));
+	write_at(w, m, RELOC_IMPORT_PC32, "\x11\x22\x33\x44", 4);
+	assert_true(visit_warns(w, m));
+	w_destroy(w);
+}
+
+/* From a choice that is not the one nothing is learnt, though its first field would fit. */
+static void nothing_learnt_from_the_wrong_choice(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct wmodule *m = w_add(w, &o);
+
+	(void)state;
+	write_jump(w, m, SITE_TWO, 0xe8, W_KERNEL + 0x111);
+	write_jump(w, m, SITE_TWO + 5, 0xe8, W_KERNEL + 0x222);
+	expect_ok(w_announce(w, 0, m));
+	write_jump(w, m, SITE_STATIC, 0xe9, W_KERNEL + 0x333);
+	assert_false(visit_warns(w, m));
+	expect_ok(w_withdraw(w, 0, m));
+	/* the right one teaches */
+	write_jump(w, m, SITE_TWO + 5, 0xe8, w_fn(m, FN_F, 0));
+	expect(w_announce(w, 0, m), GUARD_V_BAD_TEXT); /* IMP_LATE lies in two places */
+	write_jump(w, m, SITE_STATIC, 0xe9, W_KERNEL + 0x111);
+	expect_ok(w_announce(w, 0, m));
+	w_destroy(w);
+}
+
+/* An import that nobody has seen yet is at no address, not at the last one. */
+static void import_not_seen(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct wmodule *m = w_add(w, &o);
+
+	(void)state;
+	fake_map(w->vmm, w->cr3, 0xfffffffffffff000ull, m->binding.resource[PRIV_DEVICE].base,
+		 PTE_P | PTE_W);
+	expect_ok(w_announce(w, 0, m));
+	w_destroy(w);
+}
+
+/* A module of two pages: its tables have just that many places. */
+static void small_module(void **state)
+{
+	static const uint8_t code[16] = { 0xc3 };
+	struct std_options o = std_default();
+	struct world *w = w_create(1);
+	struct wmodule *m;
+	struct mb b;
+	size_t len;
+	void *manifest;
+
+	(void)state;
+	mb_init(&b, GM_X_VMMCALL, 0);
+	mb_segment(&b, GM_SEG_TEXT, sizeof(code), code);
+	mb_segment(&b, GM_SEG_GATES, 4 * GM_GATE_BYTES, NULL);
+	mb_gate(&b, GM_GATE_LEAVE_RETURN, 5, 0, GM_NONE);
+	mb_gate(&b, GM_GATE_ENTER_RETURN, 5, 0, GM_NONE);
+	mb_entry(&b, 0, GM_MIN_HEADROOM, 0, 0);
+	mb_privilege(&b, GM_PRIV_MWAIT, 0, 0);
+	manifest = mb_finish(&b, &len);
+	mb_free(&b);
+	o.bound = 1;
+	m = w_add_manifest(w, &o, manifest, len);
+	expect_ok(w_announce(w, 0, m));
+	assert_int_equal(w->vmm->calls[FAKE_VERIFIED_FILL], 2);
+	w_push(w, 0, W_KRET);
+	expect_ok(w_x(w, 0, m->base[1] + 2 * GM_GATE_BYTES));
+	assert_int_equal(w->cpu[0].rip, m->base[0]);
+	expect_ok(w_x(w, 0, m->base[1] + 5));
+	w_destroy(w);
+}
+
+/* Without a gates segment no X is a gate's, at whatever address. */
+static void no_gates_no_sites(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w;
+	uint64_t rip;
+
+	(void)state;
+	o.views = true;
+	w = w_simple(1, &o);
+	for (rip = 0; rip < 0x200000; rip += 0x400) {
+		w_x(w, 0, rip);
+		assert_true(w->d.foreign);
+	}
+	w_destroy(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +441,12 @@ int main(void)
 		cmocka_unit_test(many_pieces),
 		cmocka_unit_test(init_site),
 		cmocka_unit_test(init_half_dropped),
+		cmocka_unit_test(shorter_tables),
+		cmocka_unit_test(import_beside_absent_init),
+		cmocka_unit_test(nothing_learnt_from_the_wrong_choice),
+		cmocka_unit_test(import_not_seen),
+		cmocka_unit_test(small_module),
+		cmocka_unit_test(no_gates_no_sites),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

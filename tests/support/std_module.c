@@ -152,6 +152,7 @@ static void add_sites(struct mb *b)
 	static const uint8_t jmp[] = { 0xe9, 0, 0, 0, 0 };
 	static const uint8_t nop10[10] = { 0x66, 0x2e, 0x0f, 0x1f, 0x84 };
 	static const uint8_t mov[10] = { 0x48, 0xb8 };
+	static const uint8_t calls[10] = { 0xe8, 0, 0, 0, 0, 0xe8 };
 	static const uint8_t ret[] = { 0xc3, 0xcc, 0xcc, 0xcc, 0xcc };
 
 	mb_site(b, SITE_FENTRY, 5, 0, GM_NONE);
@@ -184,6 +185,14 @@ static void add_sites(struct mb *b)
 	mb_choice(b, nop5);
 	mb_choice(b, call);
 	mb_choice_reloc(b, 1, GM_R_PLT32, GM_TARGET_OUTSIDE, 0, -4);
+	mb_site(b, SITE_TWO, 10, 0, GM_NONE);
+	mb_choice(b, nop10);
+	mb_choice(b, calls);
+	mb_choice_reloc(b, 1, GM_R_PLT32, GM_TARGET_IMPORT, IMP_LATE, -4);
+	mb_choice_reloc(b, 6, GM_R_PLT32, GM_TARGET_SEGMENT, SEG_TEXT, FN_F * 0x100 - 4);
+	mb_choice(b, calls);
+	mb_choice_reloc(b, 1, GM_R_PLT32, GM_TARGET_OUTSIDE, 0, -4);
+	mb_choice_reloc(b, 6, GM_R_PLT32, GM_TARGET_OUTSIDE, 0, -4);
 	mb_site(b, SITE_LOCK, 1, 0, GM_NONE);
 	mb_choice(b, "\xf0");
 	mb_choice(b, "\x3e");

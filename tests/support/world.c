@@ -85,7 +85,7 @@ struct world *w_create(unsigned vcpus)
 		for (t = 0; t < W_THREADS; t++)
 			fake_map(w->vmm, w->cr3, w_stack_top((unsigned)t) - (p + 1) * GM_PAGE,
 				 fake_alloc(w->vmm, 1), PTE_P | PTE_W);
-	w->guard_bytes = (guard_size() + 63) & ~(size_t)63;
+	w->guard_bytes = guard_size();
 	w->guard = w_guarded_alloc(w->guard_bytes);
 	memset(w->guard, 0x5a, w->guard_bytes);
 	MUST(guard_init(w->guard, vcpus, &fake_ops, w->vmm) == w->guard);

@@ -96,6 +96,7 @@ enum std_privilege { PRIV_PRIVATE, PRIV_DEVICE, PRIV_MWAIT, PRIV_IOPORT, PRIV_MS
 #define SITE_LABEL 0x1030u    /* run time: NOP5, or jmp inside the text */
 #define SITE_STATIC 0x1040u   /* run time: call outside, a 5-byte NOP, or jmp to IMP_LATE */
 #define SITE_MOV 0x1060u      /* run time: a 10-byte NOP, or mov $IMP_LATE_DATA,%rax */
+#define SITE_TWO 0x1070u      /* load time: NOP, call IMP_LATE and F, or two calls outside */
 #define SITE_INIT 0xffdu      /* of the init segment: run time, crosses a page */
 #define RELOC_INIT64 0x80u    /* of the init segment */
 #define SITE_STRADDLE 0x1ffdu /* run time, crosses from page 1 to page 2 */
