@@ -213,8 +213,9 @@ static bool find_module(const char *guest, const char *file, char path[CORPUS_PA
 	snprintf(rel, sizeof(rel), "modules/%s", file);
 	if (corpus_find(rel, path, NULL))
 		return true;
-	return error_set(err, "%s: offset 0x0: module %s is neither beside it nor in the corpus",
-			 guest, file);
+	return error_set(err,
+			 "offset 0x0: module %s is neither beside the guest nor in the corpus",
+			 file);
 }
 
 static bool wrap_one(const struct guest_module *m, const char *guest, enum gm_x_kind x,
@@ -265,17 +266,18 @@ static bool load_one(struct guest *g, unsigned n, const char *path, enum gm_x_ki
 	unsigned *index = &g->index[n];
 
 	if (!wrap_one(m, path, x, &g->wrapped[n], err))
-		return false;
+		return error_within(err, path);
 	bind_all(&g->binding[n], m, &g->wrapped[n].manifest);
 	src.ko = g->wrapped[n].ko;
 	src.manifest = g->wrapped[n].manifest;
 	src.binding = m->bind ? &g->binding[n] : NULL;
 	if (!vm_load_module(g->vm, &src, m->announce, NULL, NULL, index, err))
-		return false;
+		return error_within(err, path);
 	/* The VM grants what is bound. */
 	for (unsigned v = 0; m->bind && !m->grant && v < g->vcpus; v++)
 		if (!vm_grant(g->vm, v, *index, g->binding[n].bound, false))
-			return error_set(err, "%s: privileges could not be withheld", m->name);
+			return error_set(err, "%s: privileges of %s could not be withheld", path,
+					 m->name);
 	return true;
 }
 

@@ -191,7 +191,7 @@ static bool load_module(struct hosted *h, struct error *err)
 		binding.policy = *h->opt->policy;
 	manifest_digest(&h->wrapped.manifest, binding.digest);
 	if (!vm_load_module(h->vm, &src, true, resolve, h, &h->module, err))
-		return false;
+		return error_within(err, h->opt->module);
 	for (unsigned v = 0; v < h->opt->vcpus; v++)
 		if (!vm_grant(h->vm, v, h->module, 1, true))
 			return error_set(err, "%s: the guard refused to grant its registers",

@@ -25,3 +25,13 @@ bool error_at(struct error *err, const char *path, uint64_t offset, const char *
 			*c = '?';
 	return error_set(err, "%s: offset 0x%llx: %s", path, (unsigned long long)offset, text);
 }
+
+bool error_within(struct error *err, const char *path)
+{
+	struct error inner;
+
+	if (!err)
+		return false;
+	inner = *err;
+	return error_set(err, "%s: %s", path, inner.text);
+}

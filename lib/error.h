@@ -22,4 +22,7 @@ bool error_set(struct error *err, const char *fmt, ...) __attribute__((format(pr
 bool error_at(struct error *err, const char *path, uint64_t offset, const char *fmt, va_list ap)
 	__attribute__((format(printf, 4, 0)));
 
+/* Puts "PATH: " before what err says, for an error found in what the file at PATH led to. false. */
+bool error_within(struct error *err, const char *path);
+
 #endif

@@ -519,6 +519,7 @@ static bool module(struct parser *p)
 	m->chains = SCN_DEFAULT_CHAINS;
 	m->bound = SCN_KINDS;
 	m->granted = SCN_KINDS;
+	m->line = p->line;
 	if (!name(p, &m->word))
 		return false;
 	if (strpbrk(scn_word(p->s, m->word), ":/"))

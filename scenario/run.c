@@ -36,6 +36,7 @@ static bool wrap(struct run *run, const struct scn_module *m, struct loaded *l)
 	struct wrap_privilege p[GM_PRIVS];
 	struct wrap_options opt = { .name = name, .x = run->opt->x, .privileges = p };
 	char rel[SCN_MAX_WORD + 16];
+	char where[sizeof(run->s->name) + 16];
 
 	for (unsigned k = 0; k < GM_PRIVS; k++) {
 		if (!(m->wanted >> k & 1))
@@ -48,8 +49,10 @@ static bool wrap(struct run *run, const struct scn_module *m, struct loaded *l)
 		};
 	}
 	snprintf(rel, sizeof(rel), "modules/%s.ko", name);
-	return read_corpus(run, rel, &l->object) &&
-	       wrap_module(&opt, rel, &l->object, &l->wrapped, run->err);
+	snprintf(where, sizeof(where), "%s:%u", run->s->name, m->line);
+	return (read_corpus(run, rel, &l->object) &&
+		wrap_module(&opt, rel, &l->object, &l->wrapped, run->err)) ||
+	       error_within(run->err, where);
 }
 
 static void bind(const struct scn_module *m, struct loaded *l)
@@ -89,7 +92,7 @@ static bool load_modules(struct run *run, struct loaded *loaded)
 		src.binding = m->flags & SCN_UNBOUND ? NULL : &loaded[i].binding;
 		if (!vm_load_module(run->vm, &src, !(m->flags & SCN_UNANNOUNCED), run_resolve, run,
 				    &run->index[i], run->err))
-			return false;
+			return error_within(run->err, run->s->name);
 		/* the loader grants all that is bound */
 		h = vm_module_manifest(run->vm, run->index[i]);
 		for (unsigned v = 0; h && m->granted != SCN_KINDS && v < vcpus; v++)

@@ -145,9 +145,11 @@ uint32_t scn_step_keys(uint8_t op)
 
 void scn_number_lines(struct scenario *s)
 {
-	uint32_t line = s->nremarks + 4 + (s->ram_mib != 0) + s->nmodules;
+	uint32_t line = s->nremarks + 4 + (s->ram_mib != 0);
 	int thread = -1;
 
+	for (unsigned i = 0; i < s->nmodules; i++)
+		s->module[i].line = ++line;
 	for (unsigned i = 0; i < s->nsteps; i++) {
 		if (s->step[i].thread != thread) {
 			thread = s->step[i].thread;

@@ -168,6 +168,11 @@ for line in "${bad_lines[@]}" $'\001\002\003' $'module counter\nmodule doorbell 
 	gh run @
 	refused "run of a guest that says '${line:0:40}'" yes
 done
+file=$tmp/lines.guest
+objcopy --redefine-sym printk=xrintk "$tmp/good.guest" "$file" || exit 1
+gh run @
+refused 'run of a guest without an import of its module' yes
+
 printf 'module a\0b\n' >"$tmp/lines"
 objcopy --update-section .guardhouse="$tmp/lines" "$tmp/good.guest" "$file" || exit 1
 gh run @

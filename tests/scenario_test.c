@@ -218,6 +218,9 @@ static void round_trip(struct scenario *s)
 	assert_int_equal(t->nsteps, u->nsteps);
 	for (unsigned i = 0; i < t->nsteps; i++)
 		assert_int_equal(t->step[i].line, u->step[i].line);
+	for (unsigned i = 0; i < t->nmodules; i++)
+		assert_int_equal(t->module[i].line, u->module[i].line);
+
 	free(x);
 	free(y);
 	blob_free(&a);
