@@ -23,7 +23,7 @@ ifeq ($(origin AR),default)
 AR := gcc-ar
 endif
 
-HOST_DIRS := lib vmm sim wrap scenario hosted cli
+HOST_DIRS := lib vmm sim hv-port wrap scenario hosted cli
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:

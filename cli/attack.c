@@ -34,8 +34,9 @@ static void help(void)
 	       "  --json        report in JSON\n"
 	       "  --markdown    print the table as Markdown\n"
 	       "  --seed S      schedule of the vCPUs (default 1)\n"
-	       "  --x KIND      crossing instruction: vmmcall (default), vmcall, out\n"
-	       "  --engine sim  what runs the guests\n");
+	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out\n"
+	       "  --timeout S   stop after S seconds\n"
+	       "  --engine E    what runs the guests: sim (default) or kvm\n");
 }
 
 /* "R3" means R3 and R3-b.scn's "R3-b", not R3d. */
@@ -292,7 +293,8 @@ static int list(bool json, char *const ids[], int nids)
 static void tell_interrupted(size_t ran, size_t all)
 {
 	fflush(stdout);
-	fprintf(stderr, "guardhouse attack: interrupted after %zu of %zu\n", ran, all);
+	fprintf(stderr, "guardhouse attack: %s after %zu of %zu\n",
+		timeout_seen() ? "--timeout is over" : "interrupted", ran, all);
 }
 
 static int catalogue(const struct attack_options *o, char *const ids[], int nids)
@@ -446,7 +448,17 @@ static int driver(const struct attack_options *o, const char *module, char *cons
 	return good == count && count && !interrupt_seen() ? EXIT_EXPECTED : EXIT_VIOLATION;
 }
 
-enum { OPT_MODULE = 256, OPT_LIST, OPT_DEMO, OPT_JSON, OPT_MARKDOWN, OPT_SEED, OPT_X, OPT_ENGINE };
+enum {
+	OPT_MODULE = 256,
+	OPT_LIST,
+	OPT_DEMO,
+	OPT_JSON,
+	OPT_MARKDOWN,
+	OPT_SEED,
+	OPT_X,
+	OPT_ENGINE,
+	OPT_TIMEOUT
+};
 
 int verb_attack(int argc, char **argv)
 {
@@ -459,12 +471,15 @@ int verb_attack(int argc, char **argv)
 		{ "seed", required_argument, NULL, OPT_SEED },
 		{ "x", required_argument, NULL, OPT_X },
 		{ "engine", required_argument, NULL, OPT_ENGINE },
+		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct attack_options o = { .engine = &sim_engine, .seed = 1 };
 	const char *module = NULL;
 	bool only_list = false, demo = false;
+	uint64_t timeout = 0;
+	bool x_given = false;
 	char **ids;
 	int nids, c;
 
@@ -481,6 +496,7 @@ int verb_attack(int argc, char **argv)
 				return verb_usage("attack", "--seed %s: not a number", optarg);
 			break;
 		case OPT_X:
+			x_given = true;
 			if (!option_x(optarg, &o.x) || o.x == GM_X_NOP)
 				return verb_usage("attack", "--x %s: vmmcall, vmcall or out",
 						  optarg);
@@ -488,7 +504,12 @@ int verb_attack(int argc, char **argv)
 		case OPT_ENGINE:
 			o.engine = option_engine(optarg);
 			if (!o.engine)
-				return verb_usage("attack", "--engine %s: only sim", optarg);
+				return verb_usage("attack", "--engine %s: sim or kvm", optarg);
+			break;
+		case OPT_TIMEOUT:
+			if (!option_number(optarg, MAX_TIMEOUT, &timeout) || !timeout)
+				return verb_usage("attack", "--timeout %s: 1 to %u seconds", optarg,
+						  MAX_TIMEOUT);
 			break;
 		case 'h': help(); return EXIT_EXPECTED;
 		case ':': return verb_usage("attack", "%s needs a value", argv[optind - 1]);
@@ -497,7 +518,12 @@ int verb_attack(int argc, char **argv)
 	}
 	ids = argv + optind;
 	nids = argc - optind;
+	if (!x_given)
+		o.x = (enum gm_x_kind)o.engine->default_x;
+	if (!only_list)
+		option_engine_note(o.engine);
 	interrupt_catch();
+	timeout_start((unsigned)timeout);
 	if (demo)
 		return nids || module || only_list
 			       ? verb_usage("attack", "--demo goes with --seed and --x only")

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +45,18 @@ const char *option_x_name(enum gm_x_kind x)
 
 const struct engine_ops *option_engine(const char *text)
 {
-	return strcmp(text, "sim") ? NULL : &sim_engine;
+	static const struct engine_ops *const engines[] = { &sim_engine, &kvm_engine };
+
+	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
+		if (!strcmp(text, engines[i]->name))
+			return engines[i];
+	return NULL;
+}
+
+void option_engine_note(const struct engine_ops *engine)
+{
+	if (engine->note)
+		fprintf(stderr, "engine %s: %s\n", engine->name, engine->note);
 }
 
 bool option_outputs(const char *const path[], size_t inputs, size_t n, struct error *err)

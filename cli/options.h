@@ -18,6 +18,8 @@ bool option_x(const char *text, enum gm_x_kind *x);
 const char *option_x_name(enum gm_x_kind x);
 /* By name; NULL: there is none such. */
 const struct engine_ops *option_engine(const char *text);
+/* Tells on stderr what the engine cannot show, if anything. */
+void option_engine_note(const struct engine_ops *engine);
 /*
  * path[0] to path[inputs - 1] are read, the other ones up to n are written, NULL ones do not count.
  * false: what is written is the same file as another one.

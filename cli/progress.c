@@ -105,7 +105,7 @@ FILE *progress_stdout(void)
 	return f;
 }
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted, timed, over;
 
 static void on_signal(int sig)
 {
@@ -126,6 +126,9 @@ static void on_alarm(int sig)
 	struct vm *vm = vm_running();
 
 	(void)sig;
+	/* Alarms come for a timeout, and repeat after it or after Ctrl-C. */
+	if (timed && !interrupted)
+		interrupted = over = 1;
 	if (vm)
 		vm_interrupt(vm);
 }
@@ -145,4 +148,19 @@ void interrupt_catch(void)
 bool interrupt_seen(void)
 {
 	return interrupted;
+}
+
+void timeout_start(unsigned seconds)
+{
+	struct itimerval t = { .it_interval = { 0, 20000 }, .it_value = { seconds, 0 } };
+
+	if (!seconds)
+		return;
+	timed = 1;
+	setitimer(ITIMER_REAL, &t, NULL);
+}
+
+bool timeout_seen(void)
+{
+	return over;
 }

@@ -18,4 +18,10 @@ FILE *progress_stdout(void);
 void interrupt_catch(void);
 bool interrupt_seen(void);
 
+#define MAX_TIMEOUT 1000000u
+
+/* After so many seconds the VM that runs is stopped as by SIGINT, and all that follow; 0: never. */
+void timeout_start(unsigned seconds);
+bool timeout_seen(void);
+
 #endif

@@ -45,9 +45,10 @@ static void help(void)
 	       "  --log FILE    write the verdict log there\n"
 	       "  --json        report in JSON\n"
 	       "  --trace       tell every crossing: who, verdict, word exchanged, views\n"
-	       "  --x KIND      crossing instruction: vmmcall (default), vmcall, out, nop\n"
+	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out, nop\n"
 	       "  --budget N    stop after N guest instructions\n"
-	       "  --engine sim  what runs the guest\n");
+	       "  --timeout S   stop after S seconds\n"
+	       "  --engine E    what runs the guest: sim (default) or kvm\n");
 }
 
 /* Where console and trace go: to stdout, but that is JSON's with --json. */
@@ -422,7 +423,8 @@ enum {
 	OPT_TRACE,
 	OPT_X,
 	OPT_BUDGET,
-	OPT_ENGINE
+	OPT_ENGINE,
+	OPT_TIMEOUT
 };
 
 int verb_run(int argc, char **argv)
@@ -437,6 +439,7 @@ int verb_run(int argc, char **argv)
 		{ "x", required_argument, NULL, OPT_X },
 		{ "budget", required_argument, NULL, OPT_BUDGET },
 		{ "engine", required_argument, NULL, OPT_ENGINE },
+		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -444,8 +447,9 @@ int verb_run(int argc, char **argv)
 	const char *paths[2];
 	char path[CORPUS_PATH];
 	struct error err;
-	uint64_t n;
-	int c;
+	uint64_t n, timeout = 0;
+	bool x_given = false;
+	int c, status;
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
@@ -470,6 +474,7 @@ int verb_run(int argc, char **argv)
 		case OPT_JSON: o.json = true; break;
 		case OPT_TRACE: o.trace = true; break;
 		case OPT_X:
+			x_given = true;
 			if (!option_x(optarg, &o.x))
 				return verb_usage("run", "--x %s: vmmcall, vmcall, out or nop",
 						  optarg);
@@ -481,7 +486,12 @@ int verb_run(int argc, char **argv)
 		case OPT_ENGINE:
 			o.engine = option_engine(optarg);
 			if (!o.engine)
-				return verb_usage("run", "--engine %s: only sim", optarg);
+				return verb_usage("run", "--engine %s: sim or kvm", optarg);
+			break;
+		case OPT_TIMEOUT:
+			if (!option_number(optarg, MAX_TIMEOUT, &timeout) || !timeout)
+				return verb_usage("run", "--timeout %s: 1 to %u seconds", optarg,
+						  MAX_TIMEOUT);
 			break;
 		case 'h': help(); return EXIT_EXPECTED;
 		case ':': return verb_usage("run", "%s needs a value", argv[optind - 1]);
@@ -498,6 +508,14 @@ int verb_run(int argc, char **argv)
 	paths[1] = o.log;
 	if (!option_outputs(paths, 1, 2, &err) || (o.log && !blob_writable(o.log, &err)))
 		return verb_error("run", &err);
+	if (!x_given)
+		o.x = (enum gm_x_kind)o.engine->default_x;
+	option_engine_note(o.engine);
 	interrupt_catch();
-	return run_file(&o);
+	timeout_start((unsigned)timeout);
+	status = run_file(&o);
+	if (timeout_seen() && status != EXIT_EXPECTED)
+		fprintf(stderr, "guardhouse run: the --timeout of %u s is over\n",
+			(unsigned)timeout);
+	return status;
 }

@@ -264,6 +264,7 @@ static uint64_t engine_time(struct engine *e)
 
 const struct engine_ops sim_engine = {
 	.name = "sim",
+	.default_x = GM_X_VMMCALL,
 	.create = create,
 	.destroy = destroy,
 	.run = run,

@@ -57,10 +57,13 @@ struct engine_config {
 	unsigned vcpus; /* 1..GH_MAX_VCPUS */
 	uint64_t seed;
 	uint64_t budget; /* guest instructions of all run() calls together, > 0 */
+	uint32_t x_kind; /* enum gm_x_kind: an engine may not have all */
 };
 
 struct engine_ops {
 	const char *name;
+	const char *note;   /* what it cannot show: one line for people, NULL: nothing to say */
+	uint32_t default_x; /* enum gm_x_kind if nobody asks for another */
 
 	/* All vCPUs start OFF and in view U. NULL with *err: the host lacks something. */
 	struct engine *(*create)(struct vm *vm, const struct engine_config *cfg, struct error *err);
@@ -115,7 +118,8 @@ struct engine_ops {
 	uint64_t (*time)(struct engine *e);
 };
 
-extern const struct engine_ops sim_engine;
+extern const struct engine_ops sim_engine; /* sim/: Unicorn */
+extern const struct engine_ops kvm_engine; /* hv-port/: a stock /dev/kvm */
 
 /* ---- what an engine calls; vmm/ implements all of it ---- */
 

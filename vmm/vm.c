@@ -50,6 +50,7 @@ struct vm *vm_create(const struct vm_config *cfg, struct error *err)
 	ec.vcpus = cfg->vcpus;
 	ec.seed = cfg->seed;
 	ec.budget = cfg->budget ? cfg->budget : DEFAULT_BUDGET;
+	ec.x_kind = cfg->x_kind;
 	vm->engine = vm->ops->create(vm, &ec, err);
 	if (!vm->engine)
 		goto bad;

@@ -96,13 +96,16 @@ static void make_tss(struct simvm *s)
 	memcpy(tables(s, TSS + 36), &ist1, 8);
 }
 
+const struct engine_ops *sv_engine = &sim_engine;
+
 struct simvm *sv_create(unsigned vcpus, uint64_t seed, uint64_t budget)
 {
-	struct vm_config cfg = { .engine = &sim_engine,
+	struct vm_config cfg = { .engine = sv_engine,
 				 .ram_size = 8u << 20,
 				 .vcpus = vcpus,
 				 .seed = seed,
 				 .budget = budget,
+				 .x_kind = sv_engine->default_x,
 				 .log_lines = 4096 };
 	struct simvm *s = calloc(1, sizeof(*s));
 	struct error err = { "" };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A small VM on the Unicorn engine that runs snippets of assembly, and tells of exceptions.
+ * A small VM, on the Unicorn engine if no other is chosen, that runs snippets of assembly, and tells of exceptions.
  *
  * Snippets are assembled into the test program by SNIPPET() and copied into the guest: they must
  * not depend on where they lie. Every vector leads to a stub that writes what happened to a record
@@ -48,6 +48,9 @@ struct simvm {
 	struct vm_exit exit;
 	uint64_t code_gpa, data_gpa, traps_gpa, tables_gpa;
 };
+
+/* What runs the snippets: sim_engine, unless a test sets another. */
+extern const struct engine_ops *sv_engine;
 
 struct simvm *sv_create(unsigned vcpus, uint64_t seed, uint64_t budget);
 void sv_destroy(struct simvm *s);

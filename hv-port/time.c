@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Time and slices. KVM counts no instructions, so engine time is CPU time of the running thread,
+ * one unit a microsecond: about an instruction on a host that emulates them, more on others. It
+ * stands still between run() calls and jumps when every vCPU sleeps until a timer.
+ *
+ * A slice ends by a POSIX timer whose signal goes to this thread and sets immediate_exit. The timer
+ * repeats, so a signal that comes at the wrong moment only costs one period.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hv-port/kvm.h"
+
+#define SLICE_SIGNAL (SIGRTMIN + 7)
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static struct engine *volatile active; /* whose slice ends at the signal */
+
+static void on_tick(int sig)
+{
+	struct engine *e = active;
+	struct kvm_run *run;
+
+	(void)sig;
+	if (!e)
+		return;
+	e->tick = 1;
+	run = e->running;
+	if (run)
+		run->immediate_exit = 1;
+}
+
+static uint64_t cpu_us(void)
+{
+	struct timespec t = { 0 };
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+uint64_t kv_time(struct engine *e)
+{
+	return active == e ? e->clock + (cpu_us() - e->started) : e->clock;
+}
+
+void kv_time_skip(struct engine *e, uint64_t to)
+{
+	uint64_t now = kv_time(e);
+
+	if (to > now)
+		e->clock += to - now;
+}
+
+bool kv_time_create(struct engine *e, struct error *err)
+{
+	struct sigevent ev;
+
+	memset(&ev, 0, sizeof(ev));
+	ev.sigev_notify = SIGEV_THREAD_ID;
+	ev.sigev_signo = SLICE_SIGNAL;
+	ev.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+	if (timer_create(CLOCK_MONOTONIC, &ev, &e->timer))
+		return error_set(err, "engine kvm: no timer for slices: %s", strerror(errno));
+	e->has_timer = true;
+	return true;
+}
+
+void kv_time_destroy(struct engine *e)
+{
+	if (e->has_timer)
+		timer_delete(e->timer);
+	e->has_timer = false;
+}
+
+void kv_slice(struct engine *e, uint64_t us)
+{
+	struct itimerspec t;
+
+	t.it_value.tv_sec = t.it_interval.tv_sec = (time_t)(us / 1000000);
+	t.it_value.tv_nsec = t.it_interval.tv_nsec = (long)(us % 1000000) * 1000;
+	e->tick = 0;
+	timer_settime(e->timer, 0, &t, NULL);
+}
+
+void kv_time_begin(struct engine *e)
+{
+	struct sigaction action;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = on_tick;
+	action.sa_flags = SA_RESTART; /* KVM_RUN comes back all the same */
+	sigaction(SLICE_SIGNAL, &action, &e->old_action);
+	e->started = cpu_us();
+	active = e;
+}
+
+/* Signals that are already under way find the handler idle, not the default action. */
+void kv_time_end(struct engine *e)
+{
+	sigset_t set, old;
+	struct timespec none = { 0, 0 };
+
+	kv_slice(e, 0);
+	e->clock = kv_time(e);
+	active = NULL;
+	sigemptyset(&set);
+	sigaddset(&set, SLICE_SIGNAL);
+	pthread_sigmask(SIG_BLOCK, &set, &old);
+	while (sigtimedwait(&set, NULL, &none) > 0)
+		;
+	sigaction(SLICE_SIGNAL, &e->old_action, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
