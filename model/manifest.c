@@ -61,7 +61,7 @@ static const struct gm_segment *seg_at(const struct gm_header *h, uint32_t moff)
 	const struct gm_segment *s = gm_table_at(h, &h->segments);
 
 	for (uint32_t i = 0; i < h->segments.count; i++)
-		if (moff >= s[i].start && moff - s[i].start < s[i].size)
+		if (moff - s[i].start < s[i].size) /* sizes are far below where it would wrap */
 			return &s[i];
 	return NULL;
 }
@@ -205,8 +205,7 @@ static bool site_ok(const struct gm_header *h, const struct gm_site *s)
 
 		if (!image_ok(h, c[i].bytes, s->size) ||
 		    c[i].first_reloc > h->choice_relocs.count ||
-		    c[i].relocs > h->choice_relocs.count - c[i].first_reloc ||
-		    c[i].relocs > s->size)
+		    c[i].relocs > h->choice_relocs.count - c[i].first_reloc)
 			return false;
 		for (uint32_t k = c[i].first_reloc; k < c[i].first_reloc + c[i].relocs; k++) {
 			if (!reloc_ok(h, &r[k], true) || r[k].moff < end || r[k].moff > s->size ||

@@ -478,12 +478,69 @@ static void stack_moves(void **state)
 	w_destroy(w);
 }
 
+/*
+ * Policy exact: bytes that cannot be read are not those that were there, even if the guard has just
+ * seen the very same ones.
+ */
+static void exact_unreadable(void **state)
+{
+	struct std_options o = std_default();
+	struct world *w;
+	struct wmodule *m;
+	unsigned n;
+
+	(void)state;
+	o.policy.stack = GUARD_STACK_EXACT;
+	w = w_simple(1, &o);
+	m = &w->module[0];
+	assert_true(w_honest(w, 0, m, FN_G));
+	for (n = 1;; n++) {
+		w_thread(w, 0, 0);
+		expect_ok(w_enter(w, 0, m, FN_G));
+		w_frame(w, 0, m, FN_G);
+		expect_ok(w_callout(w, 0, m, FN_G, GATE_LEAVE));
+		fake_forget(w->vmm);
+		w->vmm->fail_op[FAKE_READ] = n;
+		w_x(w, 0, w_gate_x(m, GATE_ENTER_RETURN));
+		if (!w->vmm->failed)
+			break;
+		expect(w->d.verdict, GUARD_V_STACK_CHANGED);
+		fake_forget(w->vmm);
+		expect_ok(w_x(w, 0, w_gate_x(m, GATE_ENTER_RETURN)));
+		expect_ok(w_exit(w, 0, m, FN_G));
+	}
+	assert_true(n > 1);
+	w_destroy(w);
+}
+
+/* E8: a stack in the user half, though it is the supervisor's own and writable. */
+static void user_half(void **state)
+{
+	const uint64_t top = 0x00007ffff0004000ull;
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	unsigned i;
+
+	(void)state;
+	for (i = 1; i <= 8; i++)
+		fake_map(w->vmm, w->cr3, top - i * GM_PAGE, fake_alloc(w->vmm, 1), PTE_P | PTE_W);
+	for (i = 0; i < 2; i++) {
+		w_thread(w, 0, 0);
+		w->cpu[0].gpr[GUARD_RSP] = i ? w_stack_top(0) - 0x100 : top - 0x100;
+		expect(w_enter(w, 0, m, FN_G), i ? GUARD_V_OK : GUARD_V_BAD_STACK);
+	}
+	expect_view(w, 0, m);
+	w_destroy(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_word_of_every_shape),
 		cmocka_unit_test(parents_words),
 		cmocka_unit_test(policy_exact),
+		cmocka_unit_test(exact_unreadable),
+		cmocka_unit_test(user_half),
 		cmocka_unit_test(policy_none),
 		cmocka_unit_test(frames_bound),
 		cmocka_unit_test(most_words),

@@ -563,6 +563,11 @@ static void mapping_locked(void **state)
 	assert_true(w->vmm->pte_reads < 64);
 	assert_in_range(w->vmm->calls[FAKE_GUEST_READ], 200, 300); /* bounded: the rest is next */
 	expect_ok(w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN)));
+	fake_forget(w->vmm);
+	w_thread(w, 0, 0);
+	expect_ok(w_enter(w, 0, m, FN_F));
+	assert_in_range(w->vmm->calls[FAKE_GUEST_READ], 1, 50); /* ... and then it is done */
+	expect_ok(w_x(w, 0, w_gate_x(m, GATE_LEAVE_RETURN)));
 	w->cpu[0].cr3 = other;
 	w_thread(w, 0, 0);
 	w->cpu[0].cr3 = other;
