@@ -5,12 +5,14 @@
  * Unicorn runs blocks of instructions and does not know, when a memory access inside of a block
  * fails, which instruction that was; after a failing store it even runs on to the end of the block.
  * Its library exports its internal functions, though, and lets an executable's definitions take
- * precedence (-rdynamic). Three are stepped in front of:
+ * precedence (-rdynamic). Four are stepped in front of:
  *
  *   gen_intermediate_code   before a block is translated: insn.c looks for what must be hooked or
  *                           must never reach the translator, and says where the block has to end;
  *   helper_*_ld*_mmu        slow path of loads: notes the return address into translated code, from
  *                           which the library can tell the instruction;
+ *   helper_*_st*_mmu        slow path of stores: before one that crosses into another page writes to
+ *                           the first of the two, the second is looked at;
  *   tlb_set_page_with_attrs a writable page never holds translated code here (mmu.c sees to that),
  *                           so its stores need not be watched: 30 times as fast.
  *
@@ -37,6 +39,7 @@ static _Thread_local uintptr_t load_return; /* into translated code, while a loa
 /* Unicorn's own. */
 typedef void gen_fn(void *cpu, void *tb, int max);
 typedef uint64_t load_fn(void *env, uint64_t addr, uint32_t oi, uintptr_t ret);
+typedef void store_fn(void *env, uint64_t addr, uint64_t value, uint32_t oi, uintptr_t ret);
 typedef void set_page_fn(void *cpu, uint64_t vaddr, uint64_t paddr, uint32_t attrs, int prot,
 			 int mmu_idx, uint64_t size);
 typedef void set_dirty_fn(void *cpu, uint64_t vaddr);
@@ -46,11 +49,13 @@ typedef void loop_exit_fn(void *cpu);
 gen_fn gen_intermediate_code_x86_64;
 load_fn helper_ret_ldub_mmu_x86_64, helper_le_lduw_mmu_x86_64, helper_le_ldul_mmu_x86_64,
 	helper_le_ldq_mmu_x86_64;
+store_fn helper_le_stw_mmu_x86_64, helper_le_stl_mmu_x86_64, helper_le_stq_mmu_x86_64;
 set_page_fn tlb_set_page_with_attrs_x86_64;
 
 static struct {
 	gen_fn *gen;
 	load_fn *ldub, *lduw, *ldul, *ldq;
+	store_fn *stw, *stl, *stq;
 	set_page_fn *set_page;
 	set_dirty_fn *set_dirty;
 	restore_fn *restore;
@@ -72,6 +77,9 @@ static void find_real(void)
 	real.lduw = (load_fn *)next_symbol("helper_le_lduw_mmu_x86_64");
 	real.ldul = (load_fn *)next_symbol("helper_le_ldul_mmu_x86_64");
 	real.ldq = (load_fn *)next_symbol("helper_le_ldq_mmu_x86_64");
+	real.stw = (store_fn *)next_symbol("helper_le_stw_mmu_x86_64");
+	real.stl = (store_fn *)next_symbol("helper_le_stl_mmu_x86_64");
+	real.stq = (store_fn *)next_symbol("helper_le_stq_mmu_x86_64");
 	real.set_page = (set_page_fn *)next_symbol("tlb_set_page_with_attrs_x86_64");
 	real.set_dirty = (set_dirty_fn *)next_symbol("tlb_set_dirty_x86_64");
 	real.restore = (restore_fn *)next_symbol("cpu_restore_state_x86_64");
@@ -115,6 +123,27 @@ LOAD_HELPER(helper_ret_ldub_mmu_x86_64, ldub)
 LOAD_HELPER(helper_le_lduw_mmu_x86_64, lduw)
 LOAD_HELPER(helper_le_ldul_mmu_x86_64, ldul)
 LOAD_HELPER(helper_le_ldq_mmu_x86_64, ldq)
+
+/* A CPU writes nothing of a store whose second page faults. Unicorn writes a byte at a time. */
+#define STORE_HELPER(name, function, size, type)                                                   \
+	void name(void *env, uint64_t addr, uint64_t value, uint32_t oi, uintptr_t ret)            \
+	{                                                                                          \
+		find_real();                                                                       \
+		if (addr % SIM_PAGE + (size) > SIM_PAGE && active && active->vcpu) {               \
+			bool go;                                                                   \
+                                                                                                   \
+			load_return = ret;                                                         \
+			go = sim_split_store(active, addr, size);                                  \
+			load_return = 0;                                                           \
+			if (!go)                                                                   \
+				return;                                                            \
+		}                                                                                  \
+		real.function(env, addr, (type)value, oi, ret);                                    \
+	}
+
+STORE_HELPER(helper_le_stw_mmu_x86_64, stw, 2, uint16_t)
+STORE_HELPER(helper_le_stl_mmu_x86_64, stl, 4, uint32_t)
+STORE_HELPER(helper_le_stq_mmu_x86_64, stq, 8, uint64_t)
 
 void tlb_set_page_with_attrs_x86_64(void *cpu, uint64_t vaddr, uint64_t paddr, uint32_t attrs,
 				    int prot, int mmu_idx, uint64_t size)
@@ -263,9 +292,9 @@ void sim_accel_start(void)
 	if (!tested) {
 		tested = true;
 		find_real();
-		able = real.gen && real.ldub && real.lduw && real.ldul && real.ldq &&
-		       real.set_page && real.set_dirty && real.restore && real.loop_exit &&
-		       self_test();
+		able = real.gen && real.ldub && real.lduw && real.ldul && real.ldq && real.stw &&
+		       real.stl && real.stq && real.set_page && real.set_dirty && real.restore &&
+		       real.loop_exit && self_test();
 	}
 	sim_fast = able && !(precise && *precise == '1');
 }

@@ -101,12 +101,32 @@ static bool stop_data(struct sim_space *s, uint64_t gva, unsigned size, bool wri
 	return leave(s);
 }
 
-/* Is the block that runs now made from this frame? Then what follows in it may be stale. */
-static bool runs_in_frame(struct sim_space *s, uint64_t rip, uint64_t gpa)
+static bool in_frame(struct sim_space *s, uint64_t gva, uint64_t gpa)
 {
-	struct sim_region *r = sim_space_find(s, rip);
+	struct sim_region *r = sim_space_find(s, gva);
 
-	return r && (r->flags & REGION_GUEST) && ((r->gpa + (rip - r->gva)) ^ gpa) < SIM_PAGE;
+	return r && (r->flags & REGION_GUEST) && ((r->gpa + (gva - r->gva)) ^ gpa) < SIM_PAGE;
+}
+
+/* Then what follows in the block may be stale. Only insn.c ends blocks where their page does. */
+bool sim_runs_in_frame(struct sim_space *s, uint64_t rip, uint64_t gpa)
+{
+	return in_frame(s, rip, gpa) ||
+	       (!sim_fast && in_frame(s, (rip & SIM_PAGE_MASK) + SIM_PAGE, gpa));
+}
+
+/*
+ * An unaligned store comes as its bytes, each through a hook. Only before the first of them may it
+ * be stopped: what is repeated from its beginning (an addition to memory) would be done twice.
+ */
+static bool begins_store(struct sim_space *s)
+{
+	uint64_t now = s->vcpu->e->clock + (uint64_t)(s->granted - s->left);
+	bool begins = s->store_rip != s->stop_rip || s->store_time != now;
+
+	s->store_rip = s->stop_rip;
+	s->store_time = now;
+	return begins;
 }
 
 /* A write to a frame of code: its translations go, then Unicorn writes. */
@@ -116,11 +136,13 @@ static bool code_write(struct sim_space *s, uint64_t gva, unsigned size)
 	struct sim_region *r = sim_space_find(s, gva);
 	uint64_t gpa = r->gpa + (gva - r->gva), page = SIM_PAGE - gva % SIM_PAGE;
 
-	if (!s->stepping && runs_in_frame(s, s->stop_rip, gpa))
+	if (!s->stepping && sim_runs_in_frame(s, s->stop_rip, gpa))
 		return stop_data(s, gva, size, true);
-	if (e->code[gpa / SIM_PAGE] >= SIM_CODE_WRITES)
-		return stop_data(s, gva, size, true);
-	e->code[gpa / SIM_PAGE]++;
+	if (begins_store(s)) {
+		if (e->code[gpa / SIM_PAGE] >= SIM_CODE_WRITES)
+			return stop_data(s, gva, size, true);
+		e->code[gpa / SIM_PAGE]++;
+	}
 	sim_mmu_wrote(e, gpa, size < page ? size : page);
 	e->in_hook = false;
 	return true;
@@ -145,6 +167,26 @@ static bool on_data(struct sim_space *s, uc_mem_type type, uint64_t gva, unsigne
 		/* Work for outside; faults are found again there. */
 		return stop_data(s, gva, size, write);
 	}
+}
+
+/* Can gva's page be written to without stopping again before all bytes are stored? */
+static bool store_ready(struct sim_space *s, uint64_t gva, unsigned size)
+{
+	struct sim_region *r = sim_space_find(s, gva);
+
+	if (r && (r->flags & REGION_MMIO ? r->mmio->write : (r->prot & UC_PROT_WRITE) != 0))
+		return true;
+	return on_data(s, UC_MEM_WRITE_PROT, gva, size);
+}
+
+bool sim_split_store(struct sim_space *s, uint64_t gva, unsigned size)
+{
+	uint64_t second = (gva & SIM_PAGE_MASK) + SIM_PAGE;
+
+	if (s->stop != STOP_NONE)
+		return false;
+	return store_ready(s, gva, (unsigned)(second - gva)) &&
+	       store_ready(s, second, (unsigned)(gva + size - second));
 }
 
 static bool on_invalid_memory(uc_engine *uc, uc_mem_type type, uint64_t gva, int size,

@@ -98,6 +98,7 @@ struct sim_region {
 	uint64_t gva, bytes, gpa;
 	uint64_t page_bytes; /* of the guest's leaf entry: INVLPG drops whole pages */
 	uint8_t *host;
+	uint8_t *own; /* the same memory, mapped for this region alone: what can be executed */
 	struct sim_mmio *mmio;
 	uint8_t prot;  /* UC_PROT_* */
 	uint8_t flags; /* REGION_* */
@@ -131,6 +132,8 @@ struct sim_space {
 
 	uint64_t touch_rip; /* the last instruction that was reported to touch something */
 	uint64_t touch_time;
+	uint64_t store_rip; /* the last instruction that began to write to a frame of code */
+	uint64_t store_time;
 	int64_t granted; /* `left` when the instance was entered */
 
 	unsigned nregions, last;
@@ -276,6 +279,10 @@ void sim_accel_leave(struct sim_space *s) __attribute__((noreturn));
 /* ---- hooks.c ---- */
 
 bool sim_hooks_add(struct sim_space *s);
+/* Is the block that runs at rip made from this frame? */
+bool sim_runs_in_frame(struct sim_space *s, uint64_t rip, uint64_t gpa);
+/* Before a store that ends on the next page: false if it must not be done now. */
+bool sim_split_store(struct sim_space *s, uint64_t gva, unsigned size);
 uint64_t sim_mmio_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
 void sim_mmio_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
 /* Judges a TOUCH of gpa by the instruction at rip, once for each execution. */

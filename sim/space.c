@@ -6,8 +6,10 @@
  * needs one. Regions are kept sorted by address and never split: Unicorn would copy what it splits,
  * so a region goes as a whole and comes back when it is next used.
  */
+#define _GNU_SOURCE /* mremap */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "sim/sim.h"
 
@@ -48,23 +50,53 @@ struct sim_region *sim_space_find(struct sim_space *s, uint64_t gva)
 	return gva - r->gva < r->bytes ? r : NULL;
 }
 
-bool sim_space_map(struct sim_space *s, const struct sim_region *r)
+/*
+ * Unicorn files translated code under the host memory that it was made from. Where two regions show
+ * one host page it may look in the wrong one's file: then code that was to go stays, and is run
+ * again by whoever maps something at its address next. So what can be executed is mapped once more
+ * in this process, for its region alone.
+ */
+static bool map_own(struct sim_region *r)
 {
+	void *p;
+
+	r->own = NULL;
+	if (!(r->prot & UC_PROT_EXEC) || r->flags & (REGION_MMIO | REGION_SCRATCH))
+		return true;
+	/* Of 0 bytes: shared memory is not moved but mapped again (mremap(2)). */
+	p = mremap(r->host, 0, r->bytes, MREMAP_MAYMOVE);
+	if (p == MAP_FAILED)
+		return false;
+	r->own = p;
+	return true;
+}
+
+static void unmap_own(struct sim_region *r)
+{
+	if (r->own)
+		munmap(r->own, r->bytes);
+}
+
+bool sim_space_map(struct sim_space *s, const struct sim_region *region)
+{
+	struct sim_region r = *region;
 	unsigned at;
 	uc_err err;
 
-	if (s->nregions == SIM_MAX_REGIONS)
+	if (s->nregions == SIM_MAX_REGIONS || !map_own(&r))
 		return false;
-	if (r->flags & REGION_MMIO)
-		err = uc_mmio_map(s->uc, r->gva, r->bytes, sim_mmio_read, r->mmio, sim_mmio_write,
-				  r->mmio);
+	if (r.flags & REGION_MMIO)
+		err = uc_mmio_map(s->uc, r.gva, r.bytes, sim_mmio_read, r.mmio, sim_mmio_write,
+				  r.mmio);
 	else
-		err = uc_mem_map_ptr(s->uc, r->gva, r->bytes, r->prot, r->host);
-	if (err)
+		err = uc_mem_map_ptr(s->uc, r.gva, r.bytes, r.prot, r.own ? r.own : r.host);
+	if (err) {
+		unmap_own(&r);
 		return false;
-	at = sim_space_at(s, r->gva);
-	memmove(&s->region[at + 1], &s->region[at], (s->nregions - at) * sizeof(*r));
-	s->region[at] = *r;
+	}
+	at = sim_space_at(s, r.gva);
+	memmove(&s->region[at + 1], &s->region[at], (s->nregions - at) * sizeof(r));
+	s->region[at] = r;
 	s->nregions++;
 	return true;
 }
@@ -79,6 +111,7 @@ void sim_space_drop(struct sim_space *s, unsigned index)
 			uc_ctl_remove_cache(s->uc, r->gva, r->gva + r->bytes);
 		uc_mem_unmap(s->uc, r->gva, r->bytes);
 	}
+	unmap_own(r);
 	free(r->mmio);
 	s->nregions--;
 	memmove(r, r + 1, (s->nregions - index) * sizeof(*r));
@@ -308,8 +341,10 @@ void sim_space_release(struct sim_space *s)
 		sim_space_clear(s);
 		unhook_all(s);
 	} else {
-		while (s->nregions)
-			free(s->region[--s->nregions].mmio);
+		while (s->nregions) {
+			unmap_own(&s->region[--s->nregions]);
+			free(s->region[s->nregions].mmio);
+		}
 	}
 	s->vcpu = NULL;
 	s->next = s->broken ? graveyard : pool;

@@ -133,13 +133,11 @@ static void drop_write(struct sim_vcpu *v, struct sim_space *s)
 
 static void code_write(struct sim_vcpu *v, struct sim_space *s)
 {
-	struct sim_region *r = sim_space_find(s, s->stop_gva),
-			  *here = sim_space_find(s, s->stop_rip);
+	struct sim_region *r = sim_space_find(s, s->stop_gva);
 	uint64_t gpa = r->gpa + (s->stop_gva - r->gva);
 
 	/* An instruction that writes to its own page must be the last of its block. */
-	if (v->e->code[gpa / SIM_PAGE] < SIM_CODE_WRITES && here && (here->flags & REGION_GUEST) &&
-	    ((here->gpa + (s->stop_rip - here->gva)) ^ gpa) < SIM_PAGE)
+	if (v->e->code[gpa / SIM_PAGE] < SIM_CODE_WRITES && sim_runs_in_frame(s, s->stop_rip, gpa))
 		sim_step(v, s);
 	else
 		sim_mmu_wrote(v->e, gpa, s->stop_size);

@@ -110,7 +110,7 @@ static bool module_memory(struct vm_module *m, const char *name, struct error *e
 	last = &vm_segments(m)[n - 1];
 	m->pages = last->start / VM_PAGE + (uint32_t)((last->size + VM_PAGE - 1) / VM_PAGE);
 	p = mmap(NULL, (size_t)m->pages * VM_PAGE, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	m->copy = p == MAP_FAILED ? NULL : p;
 	m->frame = calloc(m->pages, sizeof(*m->frame));
 	m->dirty = calloc((m->pages + 63) / 64, sizeof(*m->dirty));

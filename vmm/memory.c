@@ -21,8 +21,8 @@ bool vm_memory_create(struct vm *vm, struct error *err)
 		return error_set(
 			err, "guest RAM of %llu bytes: must be a multiple of 2 MiB, at most %llu",
 			(unsigned long long)size, (unsigned long long)VM_MAX_RAM);
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		 -1, 0);
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		 0);
 	if (p == MAP_FAILED)
 		return error_set(err, "out of memory for %llu bytes of guest RAM",
 				 (unsigned long long)size);
