@@ -96,7 +96,7 @@ static void print_module(const json_t *r)
 	printf("thunks: %lld calls, %lld jumps by register, %lld returns, %lld of __fentry__\n",
 	       num(t, "calls"), num(t, "jumps"), num(t, "returns"), num(t, "fentry"));
 	print_places("indirect branches that stay raw", json_object_get(r, "raw_branches"));
-	print_places("sites that are patched at run time", json_object_get(r, "sites"));
+	print_places("sites that are patched, at load or run time", json_object_get(r, "sites"));
 	print_places("fixups", json_object_get(r, "fixups"));
 	print_places("crossing instructions of its own", json_object_get(r, "own_crossings"));
 }

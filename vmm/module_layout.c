@@ -49,7 +49,8 @@ static bool fits_category(uint32_t kind, enum category cat, bool init)
 	case GM_SEG_TEXT:
 	case GM_SEG_GATES: return cat == TEXT && !init;
 	case GM_SEG_RODATA: return cat == RODATA && !init;
-	case GM_SEG_DATA:
+	case GM_SEG_DATA: /* among code: trampolines of static calls */
+		return cat != RODATA && cat != PERCPU && !init;
 	case GM_SEG_PRIVATE: return (cat == DATA || cat == RO_AFTER_INIT) && !init;
 	case GM_SEG_INIT_TEXT: return cat == TEXT && init;
 	case GM_SEG_INIT_RODATA: return cat == RODATA && init;
@@ -117,6 +118,7 @@ static bool place(struct placing *p, struct cursor *c, uint32_t i, const Elf64_S
 	p->section[i].loaded = true;
 	p->section[i].segment = c->segment - 1;
 	p->section[i].offset = (uint32_t)at;
+	p->code[c->segment - 1] = cat == TEXT;
 	c->used = at + sh->sh_size;
 	return true;
 }
@@ -209,12 +211,11 @@ bool module_layout(struct placing *p)
 }
 
 /* Rights in the guest's tables, as Linux sets them under STRICT_MODULE_RWX. */
-static uint64_t rights(uint32_t kind)
+static uint64_t rights(uint32_t kind, bool code)
 {
+	if (code)
+		return 0;
 	switch (kind) {
-	case GM_SEG_TEXT:
-	case GM_SEG_GATES:
-	case GM_SEG_INIT_TEXT: return 0;
 	case GM_SEG_RODATA:
 	case GM_SEG_INIT_RODATA: return PTE_NX;
 	default: return PTE_W | PTE_NX;
@@ -248,7 +249,8 @@ bool module_map(struct placing *p)
 					 p->elf.path, vm_manifest_name(p->m, s[i].name),
 					 (unsigned long long)size);
 		for (off = 0; off < size; off += VM_PAGE)
-			if (!vm_map_page(p->vm, gva + off, p->gpa[i] + off, rights(s[i].kind)))
+			if (!vm_map_page(p->vm, gva + off, p->gpa[i] + off,
+					 rights(s[i].kind, p->code[i])))
 				return error_set(
 					p->err,
 					"%s: the guest's page tables have no room at 0x%" PRIx64,

@@ -16,6 +16,7 @@ struct placing {
 	void *ctx;
 	uint64_t base[GM_MAX_SEGMENTS]; /* gva of each segment */
 	uint64_t gpa[GM_MAX_SEGMENTS];
+	bool code[GM_MAX_SEGMENTS]; /* its sections are executable */
 	struct place {
 		bool loaded;
 		uint32_t segment, offset;

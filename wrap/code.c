@@ -71,7 +71,8 @@ static int32_t stack_use(const ZydisDecodedInstruction *in, const ZydisDecodedOp
 
 static uint8_t branch_kind(const ZydisDecodedInstruction *in)
 {
-	bool relative = in->attributes & ZYDIS_ATTRIB_IS_RELATIVE;
+	/* not ZYDIS_ATTRIB_IS_RELATIVE, which `call *disp(%rip)` has as well */
+	bool relative = in->raw.imm[0].is_relative;
 
 	switch (in->meta.category) {
 	case ZYDIS_CATEGORY_CALL: return relative ? INSN_CALL : INSN_CALL_IND;
@@ -91,8 +92,18 @@ static bool classify(struct module *m, const struct section *s, struct insn *out
 		return refuse(m, file_at(s, out->offset), "%s+0x%x: far branch", s->name,
 			      out->offset);
 	switch (in->mnemonic) {
+	case ZYDIS_MNEMONIC_VMRUN:
+	case ZYDIS_MNEMONIC_VMLOAD:
+	case ZYDIS_MNEMONIC_VMSAVE:
+	case ZYDIS_MNEMONIC_VMLAUNCH:
+	case ZYDIS_MNEMONIC_VMRESUME:
+	case ZYDIS_MNEMONIC_VMXON:
+		return refuse(m, file_at(s, out->offset),
+			      "%s+0x%x: %s: a hypervisor, whose guests run outside of any gate",
+			      s->name, out->offset, ZydisMnemonicGetString(in->mnemonic));
 	case ZYDIS_MNEMONIC_UD2: out->kind = INSN_UD2; break;
 	case ZYDIS_MNEMONIC_LEA: out->kind = INSN_LEA; break;
+	case ZYDIS_MNEMONIC_NOP: out->kind = INSN_NOP; break;
 	case ZYDIS_MNEMONIC_VMCALL:
 	case ZYDIS_MNEMONIC_VMMCALL: out->kind = INSN_CROSSING; break;
 	case ZYDIS_MNEMONIC_IRET:
@@ -160,7 +171,8 @@ static bool check_branches(struct module *m, uint32_t index)
 	for (size_t i = 0; i < s->ninsns; i++) {
 		const struct insn *in = &s->insns[i];
 
-		if (in->kind == INSN_CALL_IND || in->kind == INSN_JMP_IND) {
+		if (s->role == ROLE_TEXT &&
+		    (in->kind == INSN_CALL_IND || in->kind == INSN_JMP_IND)) {
 			struct raw_branch *raw = vec_add(&m->raw, sizeof(*raw), 1);
 
 			*raw = (struct raw_branch){ index, in->offset, in->kind };
@@ -185,7 +197,7 @@ bool code_decode(struct module *m)
 
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	for (uint32_t i = 1; i < m->nsections; i++)
-		if (m->sections[i].role == ROLE_TEXT &&
+		if (section_is_code(&m->sections[i]) &&
 		    (!decode_section(m, i, &decoder) || !check_branches(m, i)))
 			return false;
 	return true;

@@ -4,7 +4,8 @@
  *
  *	enter           [f3 0f 1e fa] X  e9 ->f      endbr64 where f itself starts with it
  *	leave-return    48 8d 64 24 f8  X  c3        lea -8(%rsp),%rsp; X; ret
- *	leave           X  e9 ->g
+ *	leave           X  e9 ->g                    g: an import, or a static-call trampoline
+ *	                X  ff 25 ->pv_ops+N          jmp *pv_ops+N(%rip): paravirt.c
  *	leave-indirect  X  [41] ff e0+reg
  *	enter-return    48 8d 64 24 f8  X  c3
  *
@@ -39,8 +40,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GATES_NAME ".guard.gates"
-#define THUNKS_NAME ".guard.text"
 #define STUB_BYTES 16u
 
 static const uint8_t x_bytes[GM_X_KINDS][GM_X_BYTES] = {
@@ -127,19 +126,46 @@ static bool has_endbr(const struct module *m, const struct function *f)
 	return s->hdr.sh_size - f->value >= 4 && memcmp(s->data + f->value, endbr64, 4) == 0;
 }
 
-/* Gives every gate its place. Two new sections and two symbols appear, still without contents. */
-bool gates_plan(struct module *m)
+void gates_sections(struct module *m)
 {
-	struct entry *e = m->entries.data;
+	const uint64_t code = SHF_ALLOC | SHF_EXECINSTR;
 
-	m->thunks_section =
-		object_add_section(m, THUNKS_NAME, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, 16);
-	m->gates_section =
-		object_add_section(m, GATES_NAME, SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, GM_PAGE);
+	m->thunks_section = object_add_section(m, ".guard.text", SHT_PROGBITS, code, 16);
+	m->gates_section = object_add_section(m, ".guard.gates", SHT_PROGBITS, code, GM_PAGE);
 	m->sections[m->thunks_section].role = ROLE_TEXT;
 	m->sections[m->gates_section].role = ROLE_GATES;
 	m->thunks_sym = object_add_symbol(m, "__guard_text", m->thunks_section, 0, STT_NOTYPE);
 	m->gates_sym = object_add_symbol(m, "__guard_gates", m->gates_section, 0, STT_NOTYPE);
+	if (m->sections[section_named(m, ".static_call.text")].role == ROLE_TRAMP) {
+		m->tramp_section =
+			object_add_section(m, ".guard.static_call", SHT_PROGBITS, code, GM_PAGE);
+		m->sections[m->tramp_section].role = ROLE_TRAMP;
+		m->tramp_sym = object_add_symbol(m, "__guard_static_call", m->tramp_section, 0,
+						 STT_NOTYPE);
+	}
+	if (m->sections[section_named(m, ".parainstructions")].role == ROLE_EMPTIED) {
+		m->rodata_section =
+			object_add_section(m, ".guard.rodata", SHT_PROGBITS, SHF_ALLOC, 8);
+		m->sections[m->rodata_section].role = ROLE_RODATA;
+		m->rodata_sym =
+			object_add_symbol(m, "__guard_rodata", m->rodata_section, 0, STT_NOTYPE);
+	}
+}
+
+static uint32_t add_leave(struct module *m, enum gate_target to, uint32_t index)
+{
+	uint32_t gate = add_gate(m, GM_GATE_LEAVE, index);
+
+	((struct gate *)m->gates.data)[gate].to = (uint8_t)to;
+	return gate;
+}
+
+/* Gives every gate its place. */
+bool gates_plan(struct module *m)
+{
+	struct entry *e = m->entries.data;
+	struct tramp *tramps = m->tramps.data;
+	struct pv_op *ops = m->pv_ops.data;
 
 	add_gate(m, GM_GATE_LEAVE_RETURN, GM_NONE);
 	add_gate(m, GM_GATE_ENTER_RETURN, GM_NONE);
@@ -155,8 +181,13 @@ bool gates_plan(struct module *m)
 	for (uint32_t i = 0; i < m->nsymbols; i++) {
 		m->imports[i].gate = WRAP_NONE;
 		if (m->imports[i].calls || m->imports[i].jumps)
-			m->imports[i].gate = add_gate(m, GM_GATE_LEAVE, i);
+			m->imports[i].gate = add_leave(m, TO_IMPORT, i);
 	}
+	for (uint32_t i = 0; i < m->tramps.count; i++)
+		if (tramps[i].calls || tramps[i].jumps)
+			tramps[i].gate = add_leave(m, TO_TRAMP, i);
+	for (uint32_t i = 0; i < m->pv_ops.count; i++)
+		ops[i].gate = add_leave(m, TO_PV_OP, i);
 	for (unsigned reg = 0; reg < 16; reg++)
 		if (m->thunk_regs & 1u << reg) {
 			struct gate *g;
@@ -169,6 +200,23 @@ bool gates_plan(struct module *m)
 		return refuse(m, 0, "%zu gates are more than the %u allowed", m->gates.count,
 			      GM_MAX_GATES);
 	return true;
+}
+
+static void make_leave(struct module *m, struct emit *e, const struct gate *g)
+{
+	static const uint8_t jmp_mem[] = { 0xff, 0x25 }; /* jmp *disp32(%rip) */
+	const struct tramp *tramps = m->tramps.data;
+	const struct pv_op *ops = m->pv_ops.data;
+
+	put(e, x_bytes[m->opt->x], GM_X_BYTES);
+	switch (g->to) {
+	case TO_TRAMP: put_jmp(e, m->tramp_sym, (int64_t)tramps[g->index].offset); break;
+	case TO_PV_OP:
+		put(e, jmp_mem, sizeof(jmp_mem));
+		put_rel(e, R_X86_64_PC32, ops[g->index].sym, ops[g->index].offset - 4);
+		break;
+	default: put_jmp(e, g->index, 0); break;
+	}
 }
 
 static void make_gate(struct module *m, struct emit *e, struct gate *g)
@@ -195,10 +243,7 @@ static void make_gate(struct module *m, struct emit *e, struct gate *g)
 		put(e, x, GM_X_BYTES);
 		put_jmp(e, f->sym, 0);
 		break;
-	case GM_GATE_LEAVE:
-		put(e, x, GM_X_BYTES);
-		put_jmp(e, g->index, 0);
-		break;
+	case GM_GATE_LEAVE: make_leave(m, e, g); break;
 	case GM_GATE_LEAVE_INDIRECT:
 		put(e, x, GM_X_BYTES);
 		put_jmp_reg(e, g->reg);
@@ -260,14 +305,27 @@ static void make_thunk(struct module *m, struct emit *e, unsigned reg)
 
 static void finish(struct section *s, struct emit *e)
 {
-	s->own = e->bytes.data;
+	s->own = e->bytes.data ? e->bytes.data : wrap_alloc(1, 1);
 	s->data = s->own;
 	s->hdr.sh_size = e->bytes.count;
 	s->rels = e->rels.data;
 	s->nrels = e->rels.count;
 }
 
-/* Makes the contents of both sections. A branch to f needs f's own symbol at offset 0 of it. */
+/* The constants that paravirtual calls go through. */
+static void make_rodata(struct module *m)
+{
+	const struct pv_op *ops = m->pv_ops.data;
+	struct emit words = { 0 };
+
+	for (uint32_t i = 0; i < m->pv_ops.count; i++) {
+		put_rel(&words, R_X86_64_64, m->gates_sym, (int64_t)ops[i].gate * GM_GATE_BYTES);
+		put32(&words, 0);
+	}
+	finish(&m->sections[m->rodata_section], &words);
+}
+
+/* Makes the contents of the new sections. A branch to f needs f's own symbol at offset 0 of it. */
 bool gates_make(struct module *m)
 {
 	struct emit gates = { 0 }, thunks = { 0 };
@@ -284,5 +342,7 @@ bool gates_make(struct module *m)
 	align(&gates, GM_PAGE);
 	finish(&m->sections[m->gates_section], &gates);
 	finish(&m->sections[m->thunks_section], &thunks);
+	if (m->rodata_section)
+		make_rodata(m);
 	return true;
 }

@@ -26,18 +26,25 @@ static uint32_t own_frame(const struct module *m, const struct function *f, size
 			  size_t end)
 {
 	const struct section *s = &m->sections[f->section];
+	const struct unwind_row *rows = m->rows.data;
 	uint32_t by_rows = 0, by_pushes = 0;
 	bool rows_do = true;
 
-	for (size_t i = first; i < end; i++) {
-		const struct gm_unwind *u = unwind_at(m, f->section, s->insns[i].offset);
+	/* rows, not instructions: an alternative may push where the original has none */
+	for (size_t i = unwind_from(m, f->section, f->value);
+	     i < m->rows.count && rows[i].section == f->section &&
+	     rows[i].offset < f->value + f->size;
+	     i++) {
+		const struct gm_unwind *u = &rows[i].rule;
 
-		if (u && u->cfa_rule == GM_CFA_REG && u->cfa_reg == 4) {
+		if (u->cfa_rule == GM_CFA_REG && u->cfa_reg == 4) {
 			if (u->cfa_offset > 8 && (uint32_t)u->cfa_offset - 8 > by_rows)
 				by_rows = (uint32_t)u->cfa_offset - 8;
-		} else {
+		} else if (u->cfa_rule != GM_CFA_NONE) {
 			rows_do = false;
 		}
+	}
+	for (size_t i = first; i < end; i++) {
 		if (s->insns[i].pushes == WRAP_ALLOCA || s->insns[i].pushes >= (int32_t)UNBOUNDED)
 			by_pushes = UNBOUNDED;
 		else
@@ -50,20 +57,7 @@ static uint32_t own_frame(const struct module *m, const struct function *f, size
 
 static const struct rel *rel_of(const struct section *s, const struct insn *in)
 {
-	size_t lo = 0, hi = s->nrels;
-	uint64_t at = (uint64_t)in->offset + in->field;
-
-	if (!in->field)
-		return NULL;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (s->rels[mid].offset < at)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < s->nrels && s->rels[lo].offset == at ? &s->rels[lo] : NULL;
+	return in->field ? rel_at(s, (uint64_t)in->offset + in->field) : NULL;
 }
 
 static uint32_t measure(struct module *m, uint32_t index, unsigned depth);

@@ -35,6 +35,7 @@ static uint32_t kind_of(const struct section *s, bool init)
 	case ROLE_TEXT: return init ? GM_SEG_INIT_TEXT : GM_SEG_TEXT;
 	case ROLE_GATES: return GM_SEG_GATES;
 	case ROLE_RODATA: return init ? GM_SEG_INIT_RODATA : GM_SEG_RODATA;
+	case ROLE_TRAMP: return GM_SEG_DATA;
 	case ROLE_PRIVATE: return GM_SEG_PRIVATE;
 	case ROLE_PERCPU: return GM_SEG_PERCPU;
 	default: return init ? GM_SEG_INIT_DATA : GM_SEG_DATA;
@@ -43,6 +44,8 @@ static uint32_t kind_of(const struct section *s, bool init)
 
 static const char *name_of(uint32_t kind, bool init, enum category cat)
 {
+	if (kind == GM_SEG_DATA && cat == CAT_TEXT)
+		return "static_call";
 	if (kind == GM_SEG_GATES)
 		return "gates";
 	if (kind == GM_SEG_PRIVATE)

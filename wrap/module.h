@@ -3,11 +3,11 @@
  * Inside of wrap/: one module while it is read, changed and described.
  *
  * The order of the steps (wrap.c) is the order of the fields: the object is read (object.c), its
- * sections get roles (roles.c), its code is decoded (code.c), relocations are judged and gates
- * planned (scan.c), gates and thunks are made (gates.c), the layout is fixed (layout.c), the tables
- * that the kernel patches from are read (tables.c), unwind data is turned into rows (orc.c,
- * ehframe.c, unwind.c), stacks are measured (headroom.c), and both files are written
- * (write_elf.c, write_manifest.c).
+ * sections get roles (roles.c), its code is decoded (code.c), the tables that the kernel patches
+ * from are read (tables.c, alternatives.c, paravirt.c, static_calls.c), relocations are judged and
+ * gates planned (scan.c), gates and thunks are made (gates.c), unwind data is turned into rows
+ * (orc.c, ehframe.c, unwind.c), stacks are measured (headroom.c), the layout is fixed (layout.c),
+ * and both files are written (write_elf.c, write_manifest.c with write_sites.c).
  */
 #ifndef WRAP_MODULE_H
 #define WRAP_MODULE_H
@@ -40,6 +40,8 @@ enum role {
 	ROLE_DATA,    /* ordinary memory */
 	ROLE_TABLE,   /* the kernel's own table, never read by the module: made writable, DATA */
 	ROLE_EMPTIED, /* a table of patches that must not happen: loses contents and relocations */
+	ROLE_SPARE, /* code that the kernel copies into sites and that never runs where it lies: DATA */
+	ROLE_TRAMP, /* static-call trampolines: the kernel's to patch, run without privilege: DATA */
 	ROLE_PRIVATE, /* private memory */
 	ROLE_PERCPU,
 	ROLE_GATES
@@ -63,6 +65,7 @@ enum insn_kind {
 	INSN_RET,
 	INSN_UD2,
 	INSN_LEA,
+	INSN_NOP,
 	INSN_CROSSING /* vmcall or vmmcall of the module's own */
 };
 
@@ -127,9 +130,44 @@ struct import {
 	uint32_t manifest;	     /* index in the manifest's table, WRAP_NONE: not used there */
 };
 
+/* What a leave gate leads to. */
+enum gate_target {
+	TO_IMPORT, /* index: the import's symbol */
+	TO_TRAMP,  /* index: into module.tramps */
+	TO_PV_OP   /* index: into module.pv_ops */
+};
+
 struct gate {
 	uint8_t kind, x, reg;
-	uint32_t index; /* entry or import of this module's arrays */
+	uint8_t to;	/* LEAVE: enum gate_target */
+	uint32_t index; /* entry or target of this module's arrays */
+};
+
+/* A static-call trampoline of the module's own, called from its code through a leave gate. */
+struct tramp {
+	uint64_t offset; /* in its section */
+	const char *name;
+	uint32_t gate; /* WRAP_NONE: nobody calls it */
+	uint32_t calls, jumps;
+	uint32_t manifest;
+};
+
+/* One function pointer in the kernel's pv_ops, called through a constant and a leave gate. */
+struct pv_op {
+	int64_t offset; /* in pv_ops */
+	uint32_t sym;	/* pv_ops */
+	uint32_t preserve;
+	uint32_t calls;
+	uint32_t gate;
+	uint32_t manifest;
+	char name[32];
+};
+
+/* A call through pv_ops: its field is retargeted to the pointer's constant. */
+struct pv_site {
+	uint32_t section;
+	uint64_t field; /* offset of the displacement */
+	uint32_t op;	/* index into pv_ops */
 };
 
 /* A raw indirect branch: it stays, and an execute fault judges it. */
@@ -139,11 +177,26 @@ struct raw_branch {
 	uint8_t kind; /* INSN_CALL_IND or INSN_JMP_IND */
 };
 
+/* A place that the kernel patches: a jump label, or an alternative (then `count` is not 0). */
 struct patch_site {
 	uint32_t section, target_section;
-	uint64_t offset, target;
+	uint64_t offset, target; /* target: jump labels */
 	uint16_t size;
+	uint32_t first, count; /* alternatives [first, first + count), in the order of the table */
 };
+
+/* One replacement of a site's bytes, if the CPU has (or, INV, has not) a feature. */
+struct alternative {
+	uint32_t section; /* of the site */
+	uint64_t offset;
+	uint32_t order; /* in the table */
+	uint32_t repl_section;
+	uint64_t repl_offset;
+	uint16_t feature; /* with ALT_INV */
+	uint8_t size, repl_size;
+};
+#define ALT_INV 0x8000u
+#define ALT_ALWAYS (3u * 32 + 21) /* a feature that every CPU has: X86_FEATURE_ALWAYS */
 
 struct fixup {
 	uint32_t section, target_section;
@@ -197,9 +250,16 @@ struct module {
 	struct segment segments[GM_MAX_SEGMENTS];
 	uint32_t nsegments;
 
-	struct vec sites;  /* struct patch_site */
-	struct vec fixups; /* struct fixup */
-	struct vec rows;   /* struct unwind_row */
+	struct vec sites;		   /* struct patch_site, by place after tables_read() */
+	struct vec alternatives;	   /* struct alternative, by site, then order */
+	struct vec fixups;		   /* struct fixup */
+	struct vec pv_ops;		   /* struct pv_op */
+	struct vec pv_sites;		   /* struct pv_site, by place */
+	struct vec tramps;		   /* struct tramp, by offset */
+	uint32_t tramp_section, tramp_sym; /* 0: none */
+	uint32_t rodata_section; /* .guard.rodata: constants that calls go through; 0: none */
+	uint32_t rodata_sym;
+	struct vec rows; /* struct unwind_row */
 };
 
 /* Reports a construct of the input: "FILE: offset 0x..: TEXT". Always false. */
@@ -220,6 +280,15 @@ uint32_t object_add_symbol(struct module *m, const char *name, uint32_t section,
 uint32_t function_at(const struct module *m, uint32_t section, uint64_t offset);
 uint32_t function_around(const struct module *m, uint32_t section, uint64_t offset);
 uint32_t section_named(const struct module *m, const char *name);
+/* The relocation at just this offset, NULL if there is none. */
+const struct rel *rel_at(const struct section *s, uint64_t offset);
+/* Index of the first relocation at or behind offset. */
+size_t rel_from(const struct section *s, uint64_t offset);
+/* Has instructions: what runs, and what is copied to where it runs. */
+static inline bool section_is_code(const struct section *s)
+{
+	return s->role == ROLE_TEXT || s->role == ROLE_SPARE;
+}
 static inline bool section_loaded(const struct section *s)
 {
 	return s->role != ROLE_OTHER && s->role != ROLE_EMPTIED;
@@ -254,6 +323,7 @@ bool rel_resolve(struct module *m, const struct section *s, const struct rel *r,
 		 struct rel_target *t);
 
 /* gates.c */
+void gates_sections(struct module *m); /* new sections and symbols, without contents */
 bool gates_plan(struct module *m);
 bool gates_make(struct module *m);
 
@@ -269,13 +339,36 @@ static inline uint32_t moff_of(const struct module *m, uint32_t section, uint64_
 
 /* tables.c: jump labels, exception table, WARN sites. Before tables are emptied. */
 bool tables_read(struct module *m);
+/*
+ * A field of a table that leads to code by a relocation of this type: *section and *offset say
+ * where. It must be the start of an instruction.
+ */
+bool code_place(struct module *m, const struct section *s, uint64_t field, uint32_t type,
+		uint32_t *section, uint64_t *offset);
+/* Refuses a table with part of a record. */
+bool whole_records(struct module *m, const struct section *s, uint64_t size);
+
+/* alternatives.c: .altinstructions, one patch_site for each place */
+bool alternatives_read(struct module *m, const struct section *s);
+/* What the kernel leaves of `size` bytes: runs of one-byte NOPs become long ones. */
+void optimize_nops(uint8_t *bytes, size_t size);
+
+/* paravirt.c: .parainstructions */
+bool paravirt_read(struct module *m, const struct section *s);
+/* The pv_op that the field at this place is to be called through, WRAP_NONE. */
+uint32_t pv_op_at(const struct module *m, const struct section *s, uint64_t field);
+
+/* static_calls.c: gives .static_call.text a section behind the gates; finds a trampoline. */
+bool static_calls_move(struct module *m);
+uint32_t tramp_at(const struct module *m, uint64_t offset);
 
 /* unwind.c, orc.c, ehframe.c */
 bool unwind_make(struct module *m);
 bool orc_read(struct module *m);
 bool ehframe_read(struct module *m);
 void unwind_add(struct module *m, uint32_t section, uint64_t offset, const struct gm_unwind *rule);
-/* The rule that holds at a place, NULL if none does. Only after unwind_make(). */
+/* The row that holds at a place, rows.count if none does; its rule, NULL. After unwind_make(). */
+size_t unwind_from(const struct module *m, uint32_t section, uint64_t offset);
 const struct gm_unwind *unwind_at(const struct module *m, uint32_t section, uint64_t offset);
 
 /* headroom.c */
@@ -288,6 +381,16 @@ uint32_t preserve_mask(const char *name);
 /* write_elf.c, write_manifest.c */
 bool write_elf(struct module *m, struct blob *out);
 bool write_manifest(struct module *m, struct blob *out);
+
+/* write_sites.c: between write_manifest.c and the contents of patch sites. */
+struct builder {
+	struct module *m;
+	struct vec segments, gates, entries, imports, relocs, sites, choices, choice_relocs;
+	struct vec retsites, unwind, fixups, jumps, privileges, image, names;
+};
+bool builder_reloc(struct builder *b, const struct section *s, const struct rel *r,
+		   struct gm_reloc *g);
+bool add_sites(struct builder *b);
 
 /* Everything up to, not including, the writing. Free with object_free(). */
 bool module_wrap(struct module *m, const struct wrap_options *opt, const char *path,

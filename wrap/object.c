@@ -296,7 +296,11 @@ void object_free(struct module *m)
 	vec_free(&m->gates);
 	vec_free(&m->raw);
 	vec_free(&m->sites);
+	vec_free(&m->alternatives);
 	vec_free(&m->fixups);
+	vec_free(&m->pv_ops);
+	vec_free(&m->pv_sites);
+	vec_free(&m->tramps);
 	vec_free(&m->rows);
 }
 
@@ -367,6 +371,28 @@ uint32_t function_around(const struct module *m, uint32_t section, uint64_t offs
 
 	return f != WRAP_NONE && offset - m->functions[f].value < m->functions[f].size ? f
 										       : WRAP_NONE;
+}
+
+size_t rel_from(const struct section *s, uint64_t offset)
+{
+	size_t lo = 0, hi = s->nrels;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (s->rels[mid].offset < offset)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+const struct rel *rel_at(const struct section *s, uint64_t offset)
+{
+	size_t i = rel_from(s, offset);
+
+	return i < s->nrels && s->rels[i].offset == offset ? &s->rels[i] : NULL;
 }
 
 uint32_t section_named(const struct module *m, const char *name)

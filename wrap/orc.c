@@ -88,6 +88,8 @@ bool orc_read(struct module *m)
 				      p->name, (unsigned long long)i);
 		if (!rel_resolve(m, p, &p->rels[i], &t))
 			return false;
+		if (t.section && t.section == m->tramp_section)
+			continue; /* runs without privilege: the kernel's own business */
 		if (!t.section || m->sections[t.section].role != ROLE_TEXT || t.offset < 0 ||
 		    (uint64_t)t.offset > m->sections[t.section].hdr.sh_size)
 			return refuse(m, p->rels[i].file, "%s: place %llu lies in no code", p->name,

@@ -77,6 +77,24 @@ static json_t *exits_of(const struct module *m)
 					       (json_int_t)im->data, "preserves",
 					       (json_int_t)preserve_mask(m->symbols[i].name)));
 	}
+	for (size_t i = 0; i < m->tramps.count; i++) {
+		const struct tramp *t = (const struct tramp *)m->tramps.data + i;
+
+		if (t->calls || t->jumps)
+			json_array_append_new(all, json_pack("{s:s, s:I, s:I, s:i, s:I}", "import",
+							     t->name, "calls", (json_int_t)t->calls,
+							     "jumps", (json_int_t)t->jumps, "data",
+							     0, "preserves",
+							     (json_int_t)preserve_mask(t->name)));
+	}
+	for (size_t i = 0; i < m->pv_ops.count; i++) {
+		const struct pv_op *op = (const struct pv_op *)m->pv_ops.data + i;
+
+		json_array_append_new(all,
+				      json_pack("{s:s, s:I, s:i, s:i, s:I}", "import", op->name,
+						"calls", (json_int_t)op->calls, "jumps", 0, "data",
+						0, "preserves", (json_int_t)op->preserve));
+	}
 	return all;
 }
 
@@ -114,11 +132,18 @@ static json_t *sites_of(const struct module *m)
 	const struct patch_site *p = m->sites.data;
 	json_t *all = json_array();
 
-	for (size_t i = 0; i < m->sites.count; i++)
-		json_array_append_new(all,
-				      json_pack("{s:i, s:o, s:o}", "size", (int)p[i].size, "place",
-						place_of(m, p[i].section, p[i].offset), "target",
-						place_of(m, p[i].target_section, p[i].target)));
+	for (size_t i = 0; i < m->sites.count; i++) {
+		json_t *site = json_pack("{s:s, s:i, s:o}", "kind", p[i].count ? "load" : "label",
+					 "size", (int)p[i].size, "place",
+					 place_of(m, p[i].section, p[i].offset));
+
+		if (p[i].count)
+			json_object_set_new(site, "alternatives", json_integer(p[i].count));
+		else
+			json_object_set_new(site, "target",
+					    place_of(m, p[i].target_section, p[i].target));
+		json_array_append_new(all, site);
+	}
 	return all;
 }
 

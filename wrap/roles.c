@@ -24,10 +24,16 @@ static const struct role_rule rules[] = {
 	{ ".exit.text*", ROLE_TEXT },
 	{ ".ref.text", ROLE_TEXT },
 	{ ".noinstr.text", ROLE_TEXT },
+	{ ".sched.text", ROLE_TEXT },
+	{ ".altinstr_aux", ROLE_TEXT },
+	{ ".altinstr_replacement", ROLE_SPARE },
+	{ ".static_call.text", ROLE_TRAMP },
 	/* constants */
 	{ ".rodata*", ROLE_RODATA },
 	{ ".init.rodata*", ROLE_RODATA },
 	{ ".exit.rodata*", ROLE_RODATA },
+	{ "__tracepoints_strings", ROLE_RODATA },
+	{ ".BTF_ids", ROLE_RODATA },
 	/* not loaded although marked so: the kernel only parses them */
 	{ ".modinfo", ROLE_OTHER },
 	{ "__versions", ROLE_OTHER },
@@ -38,6 +44,7 @@ static const struct role_rule rules[] = {
 	{ ".return_sites", ROLE_EMPTIED },    /* would warn: they lead to the inner return thunk */
 	{ ".smp_locks", ROLE_EMPTIED },	      /* LOCK prefixes stay, also on one CPU */
 	{ ".static_call_sites", ROLE_EMPTIED }, /* would undo a retargeted call */
+	{ ".parainstructions", ROLE_EMPTIED },	/* would call past the gate */
 	/* the kernel's own */
 	{ ".orc_unwind", ROLE_TABLE },
 	{ ".orc_unwind_ip", ROLE_TABLE },
@@ -48,6 +55,9 @@ static const struct role_rule rules[] = {
 	{ ".note.*", ROLE_TABLE },
 	{ "__bug_table", ROLE_TABLE },
 	{ "__jump_table", ROLE_TABLE },
+	{ ".altinstructions", ROLE_TABLE },
+	{ "__tracepoints_ptrs", ROLE_TABLE },
+	{ "___srcu_struct_ptrs", ROLE_TABLE },
 	{ ".gnu.linkonce.this_module", ROLE_TABLE },
 	/* memory */
 	{ ".data..percpu", ROLE_PERCPU },
@@ -59,6 +69,12 @@ static const struct role_rule rules[] = {
 	{ ".exit.data*", ROLE_DATA },
 	{ ".ref.data", ROLE_DATA },
 	{ "__dyndbg", ROLE_DATA },
+	{ "__dyndbg_classes", ROLE_DATA },
+	{ "__tracepoints", ROLE_DATA },
+	{ "__tracepoint_str", ROLE_DATA },
+	{ "__bpf_raw_tp_map", ROLE_DATA },
+	{ "_ftrace_events", ROLE_DATA },
+	{ "_ftrace_eval_map", ROLE_DATA },
 };
 
 static bool matches(const char *rule, const char *name)
@@ -101,6 +117,9 @@ static bool assign(struct module *m, uint32_t index)
 		}
 	if (!found)
 		return refuse(m, at, "section %s is loaded, but its purpose is not known", s->name);
+	/* by its flags the kernel places it, whatever its name */
+	if (s->role == ROLE_RODATA && flags & SHF_WRITE)
+		s->role = ROLE_DATA;
 	if (flags & ~known)
 		return refuse(m, at, "section %s: flags 0x%llx are not known", s->name,
 			      (unsigned long long)(flags & ~known));
@@ -111,10 +130,10 @@ static bool assign(struct module *m, uint32_t index)
 	if (s->hdr.sh_addralign > GM_PAGE)
 		return refuse(m, at, "section %s wants alignment 0x%llx, more than a page", s->name,
 			      (unsigned long long)s->hdr.sh_addralign);
-	if (!(flags & SHF_EXECINSTR) != (s->role != ROLE_TEXT))
+	if (!(flags & SHF_EXECINSTR) != (!section_is_code(s) && s->role != ROLE_TRAMP))
 		return refuse(m, at, "section %s: code where data is expected, or the reverse",
 			      s->name);
-	if ((s->role == ROLE_TEXT || s->role == ROLE_RODATA) &&
+	if ((section_is_code(s) || s->role == ROLE_TRAMP || s->role == ROLE_RODATA) &&
 	    (flags & SHF_WRITE || s->hdr.sh_type == SHT_NOBITS))
 		return refuse(m, at, "section %s is writable or without contents", s->name);
 	if ((s->role == ROLE_DATA || s->role == ROLE_PRIVATE || s->role == ROLE_PERCPU) &&
@@ -137,8 +156,10 @@ bool roles_assign(struct module *m)
 
 		if (!assign(m, i))
 			return false;
-		if (s->role == ROLE_TABLE)
+		if (s->role == ROLE_TABLE || s->role == ROLE_SPARE)
 			s->hdr.sh_flags |= SHF_WRITE;
+		if (s->role == ROLE_SPARE)
+			s->hdr.sh_flags &= ~(uint64_t)SHF_EXECINSTR;
 		if (s->role == ROLE_PRIVATE) {
 			if (section_is_init(s))
 				return refuse(m, file_at(s, 0),

@@ -54,7 +54,9 @@ bool rel_resolve(struct module *m, const struct section *s, const struct rel *r,
 	if (r->sym == 0 || y->st_shndx >= SHN_LORESERVE)
 		return refuse(m, r->file, "%s+0x%llx: relocation to an absolute address", s->name,
 			      (unsigned long long)r->offset);
-	if (s->role == ROLE_TEXT) {
+	if (s->role == ROLE_TRAMP && t->pcrel) {
+		correction = (int64_t)rel_width(r->type); /* the field ends its jump */
+	} else if (section_is_code(s)) {
 		const struct insn *in = insn_around(s, r->offset);
 
 		if (!in || r->offset + rel_width(r->type) > (uint64_t)in->offset + in->length)
@@ -99,6 +101,22 @@ static bool holds_places(const struct section *s)
 	       strcmp(s->name, "__param") != 0 && strcmp(s->name, ".gnu.linkonce.this_module") != 0;
 }
 
+/*
+ * A place of a function as an operand of the same function: a number for messages (_THIS_IP_).
+ * It stays as it is, and nothing that jumps there is judged otherwise for it.
+ */
+static bool is_own_label(const struct module *m, const struct section *s, const struct rel *r,
+			 const struct rel_target *t)
+{
+	uint32_t section = (uint32_t)(s - m->sections), f;
+
+	if (s->role != ROLE_TEXT || t->section != section || t->offset < 0 ||
+	    !insn_at(s, (uint64_t)t->offset))
+		return false;
+	f = function_around(m, section, r->offset);
+	return f != WRAP_NONE && f == function_around(m, section, (uint64_t)t->offset);
+}
+
 /* The function whose address a relocation takes; WRAP_NONE: it does not; refused: false. */
 static bool taken_function(struct module *m, const struct section *s, const struct rel *r,
 			   const struct rel_target *t, uint32_t *function)
@@ -108,19 +126,27 @@ static bool taken_function(struct module *m, const struct section *s, const stru
 		return true;
 	if (t->offset >= 0)
 		*function = function_at(m, t->section, (uint64_t)t->offset);
+	if (*function == WRAP_NONE && is_own_label(m, s, r, t))
+		return true;
 	if (*function == WRAP_NONE)
 		return refuse(m, r->file,
 			      "%s+0x%llx: address of %s+0x%llx, which is no function's start "
 			      "(a jump table? compile with -fno-jump-tables)",
 			      s->name, (unsigned long long)r->offset, m->sections[t->section].name,
 			      (unsigned long long)t->offset);
-	if (s->role == ROLE_TEXT) {
+	/* what a label leads to is for the code that computes with it to know: fastops in kvm */
+	if (s->role != ROLE_TRAMP && m->symbols[r->sym].sym.st_name &&
+	    ELF64_ST_TYPE(m->symbols[r->sym].sym.st_info) == STT_NOTYPE)
+		return refuse(m, r->file,
+			      "%s+0x%llx: address of %s, a label in code that is no function",
+			      s->name, (unsigned long long)r->offset, m->symbols[r->sym].name);
+	if (section_is_code(s)) {
 		const struct insn *in = insn_around(s, r->offset);
 
 		if (t->pcrel && (in->kind != INSN_LEA || r->offset != in->offset + in->field))
 			return refuse(m, r->file, "%s+0x%llx: code is read as data", s->name,
 				      (unsigned long long)r->offset);
-	} else if (r->type != R_X86_64_64 &&
+	} else if (r->type != R_X86_64_64 && s->role != ROLE_TRAMP &&
 		   !(strncmp(s->name, "__ksymtab", 9) == 0 && r->type == R_X86_64_PC32)) {
 		return refuse(m, r->file, "%s+0x%llx: relocation type %u to a function", s->name,
 			      (unsigned long long)r->offset, r->type);
@@ -132,7 +158,7 @@ static bool is_branch(const struct section *s, const struct rel *r)
 {
 	const struct insn *in;
 
-	if (s->role != ROLE_TEXT)
+	if (!section_is_code(s))
 		return false;
 	in = insn_around(s, r->offset);
 	return (in->kind == INSN_CALL || in->kind == INSN_JMP || in->kind == INSN_JCC) &&
@@ -149,6 +175,17 @@ static bool plan_branch(struct module *m, const struct section *s, const struct 
 	if (r->type != R_X86_64_PC32 && r->type != R_X86_64_PLT32)
 		return refuse(m, r->file, "%s+0x%llx: branch by relocation type %u", s->name,
 			      (unsigned long long)r->offset, r->type);
+	if (t->section && t->section == m->tramp_section) {
+		uint32_t n = t->offset < 0 ? WRAP_NONE : tramp_at(m, (uint64_t)t->offset);
+		struct tramp *tramp = (struct tramp *)m->tramps.data + n;
+
+		if (n == WRAP_NONE)
+			return refuse(m, r->file,
+				      "%s+0x%llx: branch into the middle of a trampoline", s->name,
+				      (unsigned long long)r->offset);
+		*(call ? &tramp->calls : &tramp->jumps) += 1;
+		return true;
+	}
 	if (t->section) {
 		if (m->sections[t->section].role != ROLE_TEXT || t->offset < 0 ||
 		    (uint64_t)t->offset > m->sections[t->section].hdr.sh_size)
@@ -198,7 +235,7 @@ static bool plan_section(struct module *m, const struct section *s)
 				take(m, f, s->name, r->offset);
 			continue;
 		}
-		if (thunk_of(m->symbols[r->sym].name, &reg) != THUNK_NONE)
+		if (s->role != ROLE_TRAMP && thunk_of(m->symbols[r->sym].name, &reg) != THUNK_NONE)
 			return refuse(m, r->file, "%s+0x%llx: address of %s taken", s->name,
 				      (unsigned long long)r->offset, m->symbols[r->sym].name);
 		if (section_verified(s)) {
@@ -259,6 +296,15 @@ static bool retarget_section(struct module *m, struct section *s)
 		correction = t.offset - r->addend -
 			     (t.section ? (int64_t)m->symbols[r->sym].sym.st_value : 0);
 		if (is_branch(s, r)) {
+			if (t.section && t.section == m->tramp_section) {
+				const struct tramp *tramps = m->tramps.data;
+
+				point(r, m->gates_sym,
+				      (int64_t)tramps[tramp_at(m, (uint64_t)t.offset)].gate *
+						      GM_GATE_BYTES -
+					      correction);
+				continue;
+			}
 			if (t.section)
 				continue;
 			switch (thunk_of(m->symbols[r->sym].name, &reg)) {
@@ -277,6 +323,14 @@ static bool retarget_section(struct module *m, struct section *s)
 			}
 			continue;
 		}
+		if (section_is_code(s)) {
+			uint32_t op = pv_op_at(m, s, r->offset);
+
+			if (op != WRAP_NONE) {
+				point(r, m->rodata_sym, (int64_t)op * 8 - correction);
+				continue;
+			}
+		}
 		if (!taken_function(m, s, r, &t, &f))
 			return false;
 		if (f != WRAP_NONE)
@@ -291,7 +345,8 @@ bool scan_retarget(struct module *m)
 {
 	for (uint32_t i = 1; i < m->nsections; i++)
 		if (section_loaded(&m->sections[i]) && i != m->gates_section &&
-		    i != m->thunks_section && !retarget_section(m, &m->sections[i]))
+		    i != m->thunks_section && i != m->rodata_section &&
+		    !retarget_section(m, &m->sections[i]))
 			return false;
 	return true;
 }

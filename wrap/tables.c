@@ -9,32 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct rel *rel_at(const struct section *s, uint64_t offset)
-{
-	size_t lo = 0, hi = s->nrels;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (s->rels[mid].offset < offset)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < s->nrels && s->rels[lo].offset == offset ? &s->rels[lo] : NULL;
-}
-
-/*
- * A 32-bit field that holds the distance to a place in code: *section and *offset say where. Both
- * must be the start of an instruction.
- */
-static bool code_place(struct module *m, const struct section *s, uint64_t field, uint32_t *section,
-		       uint64_t *offset)
+bool code_place(struct module *m, const struct section *s, uint64_t field, uint32_t type,
+		uint32_t *section, uint64_t *offset)
 {
 	const struct rel *r = rel_at(s, field);
 	struct rel_target t;
 
-	if (!r || r->type != R_X86_64_PC32)
+	if (!r || r->type != type)
 		return refuse(m, file_at(s, field), "%s+0x%llx: a code address was expected",
 			      s->name, (unsigned long long)field);
 	if (!rel_resolve(m, s, r, &t))
@@ -49,7 +30,7 @@ static bool code_place(struct module *m, const struct section *s, uint64_t field
 	return true;
 }
 
-static bool whole_records(struct module *m, const struct section *s, uint64_t size)
+bool whole_records(struct module *m, const struct section *s, uint64_t size)
 {
 	if (s->hdr.sh_type == SHT_NOBITS || s->hdr.sh_size % size)
 		return refuse(m, file_at(s, 0), "%s: 0x%llx bytes are no whole records of %llu",
@@ -69,8 +50,8 @@ static bool read_jump_labels(struct module *m, const struct section *s)
 		const struct insn *in;
 		int64_t distance;
 
-		if (!code_place(m, s, at, &p->section, &p->offset) ||
-		    !code_place(m, s, at + 4, &p->target_section, &p->target))
+		if (!code_place(m, s, at, R_X86_64_PC32, &p->section, &p->offset) ||
+		    !code_place(m, s, at + 4, R_X86_64_PC32, &p->target_section, &p->target))
 			return false;
 		code = &m->sections[p->section];
 		in = insn_at(code, p->offset);
@@ -129,8 +110,8 @@ static bool read_ex_table(struct module *m, const struct section *s)
 		uint32_t data;
 
 		f->kind = GM_FIXUP_EXTABLE;
-		if (!code_place(m, s, at, &f->section, &f->offset) ||
-		    !code_place(m, s, at + 4, &f->target_section, &f->target))
+		if (!code_place(m, s, at, R_X86_64_PC32, &f->section, &f->offset) ||
+		    !code_place(m, s, at + 4, R_X86_64_PC32, &f->target_section, &f->target))
 			return false;
 		memcpy(&data, s->data + at + 8, 4);
 		if (rel_at(s, at + 8) || !fixup_registers(data, &f->regs))
@@ -151,7 +132,7 @@ static bool read_bug_table(struct module *m, const struct section *s)
 		const struct section *code;
 		uint16_t flags;
 
-		if (!code_place(m, s, at, &f.section, &f.offset))
+		if (!code_place(m, s, at, R_X86_64_PC32, &f.section, &f.offset))
 			return false;
 		code = &m->sections[f.section];
 		if (insn_at(code, f.offset)->kind != INSN_UD2)
@@ -199,7 +180,7 @@ static bool unique(struct module *m)
 		if (p[i].section == p[i - 1].section &&
 		    p[i].offset - p[i - 1].offset < p[i - 1].size)
 			return refuse(m, file_at(&m->sections[p[i].section], p[i].offset),
-				      "%s+0x%llx: two jump labels at one place",
+				      "%s+0x%llx: two patched places overlap",
 				      m->sections[p[i].section].name,
 				      (unsigned long long)p[i].offset);
 	for (size_t i = 1; i < m->fixups.count; i++)
@@ -233,14 +214,15 @@ bool tables_read(struct module *m)
 		const char *name;
 		bool (*read)(struct module *m, const struct section *s);
 	} tables[] = {
-		{ "__jump_table", read_jump_labels },
-		{ "__ex_table", read_ex_table },
-		{ "__bug_table", read_bug_table },
+		{ "__jump_table", read_jump_labels },	{ "__ex_table", read_ex_table },
+		{ "__bug_table", read_bug_table },	{ ".altinstructions", alternatives_read },
+		{ ".parainstructions", paravirt_read },
 	};
 
 	for (uint32_t i = 1; i < m->nsections; i++)
 		for (size_t k = 0; k < sizeof(tables) / sizeof(tables[0]); k++)
-			if (m->sections[i].role == ROLE_TABLE &&
+			if ((m->sections[i].role == ROLE_TABLE ||
+			     m->sections[i].role == ROLE_EMPTIED) &&
 			    strcmp(m->sections[i].name, tables[k].name) == 0 &&
 			    !tables[k].read(m, &m->sections[i]))
 				return false;

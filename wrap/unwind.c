@@ -72,7 +72,7 @@ static bool tidy(struct module *m)
 	return true;
 }
 
-const struct gm_unwind *unwind_at(const struct module *m, uint32_t section, uint64_t offset)
+size_t unwind_from(const struct module *m, uint32_t section, uint64_t offset)
 {
 	const struct unwind_row *rows = m->rows.data;
 	size_t lo = 0, hi = m->rows.count;
@@ -86,21 +86,41 @@ const struct gm_unwind *unwind_at(const struct module *m, uint32_t section, uint
 		else
 			hi = mid;
 	}
-	return lo && rows[lo - 1].section == section ? &rows[lo - 1].rule : NULL;
+	return lo && rows[lo - 1].section == section ? lo - 1 : m->rows.count;
+}
+
+const struct gm_unwind *unwind_at(const struct module *m, uint32_t section, uint64_t offset)
+{
+	size_t i = unwind_from(m, section, offset);
+
+	return i < m->rows.count ? &((const struct unwind_row *)m->rows.data)[i].rule : NULL;
+}
+
+/* Does control go on behind this instruction? */
+static bool falls_through(const struct insn *in)
+{
+	return in->kind != INSN_JMP && in->kind != INSN_JMP_IND && in->kind != INSN_RET &&
+	       in->kind != INSN_UD2;
 }
 
 /*
  * Nothing between functions runs, so only named functions are asked for; nor does the int3 that a
- * compiler puts behind a jump against straight-line speculation.
+ * compiler puts behind a jump against straight-line speculation, nor the NOPs with which assembly
+ * aligns what follows a jump.
  */
 static bool covered(struct module *m, uint32_t index)
 {
 	const struct section *s = &m->sections[index];
+	bool reached = true;
 
 	for (size_t i = 0; i < s->ninsns; i++) {
 		const struct insn *in = &s->insns[i];
 		const struct gm_unwind *u = unwind_at(m, index, in->offset);
 
+		reached = in->kind != INSN_NOP || reached;
+		if (!reached)
+			continue;
+		reached = falls_through(in);
 		if (u && u->cfa_rule != GM_CFA_NONE)
 			continue;
 		if (s->data[in->offset] == 0xcc ||
@@ -113,6 +133,14 @@ static bool covered(struct module *m, uint32_t index)
 	return true;
 }
 
+static bool has_code(const struct module *m)
+{
+	for (uint32_t i = 1; i < m->nsections; i++)
+		if (m->sections[i].ninsns)
+			return true;
+	return false;
+}
+
 /* Reads what there is, adds the thunks, and checks that nothing is missing. */
 bool unwind_make(struct module *m)
 {
@@ -120,7 +148,7 @@ bool unwind_make(struct module *m)
 	const struct gm_unwind plain = { .cfa_rule = GM_CFA_REG, .cfa_reg = 4, .cfa_offset = 8 };
 	bool orc = section_named(m, ".orc_unwind") != 0;
 
-	if (orc ? !orc_read(m) : !ehframe_read(m))
+	if (orc ? !orc_read(m) : has_code(m) && !ehframe_read(m))
 		return false;
 	unwind_add(m, m->thunks_section, 0, &plain);
 	if (!tidy(m))

@@ -44,15 +44,21 @@ static bool private_sections_exist(struct module *m)
 	return true;
 }
 
+static bool sections_add(struct module *m)
+{
+	gates_sections(m);
+	return static_calls_move(m);
+}
+
 bool module_wrap(struct module *m, const struct wrap_options *opt, const char *path,
 		 const struct blob *in, struct error *err)
 {
 	*m = (struct module){ .path = path, .opt = opt, .err = err };
 	set_name(m);
 	return object_read(m, in) && not_wrapped(m) && roles_assign(m) &&
-	       private_sections_exist(m) && code_decode(m) && tables_read(m) && scan_plan(m) &&
-	       gates_plan(m) && gates_make(m) && unwind_make(m) && scan_retarget(m) &&
-	       headroom_measure(m) && layout_make(m);
+	       private_sections_exist(m) && sections_add(m) && code_decode(m) && tables_read(m) &&
+	       scan_plan(m) && gates_plan(m) && gates_make(m) && unwind_make(m) &&
+	       scan_retarget(m) && headroom_measure(m) && layout_make(m);
 }
 
 bool wrap_module(const struct wrap_options *opt, const char *path, const struct blob *in,

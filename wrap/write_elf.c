@@ -106,12 +106,16 @@ static void hide_private(struct module *m, struct section *s)
 /* m is spent afterwards: private contents are gone, tables are replaced. */
 bool write_elf(struct module *m, struct blob *out)
 {
-	uint32_t old_sections = m->elf.nsections, old_symbols = m->nsymbols - 2;
+	uint32_t old_sections = m->elf.nsections, old_symbols = m->elf.nsymbols;
 	struct elfile_part *parts;
 	bool ok;
 
 	add_rela_section(m, m->thunks_section, ".rela.guard.text");
 	add_rela_section(m, m->gates_section, ".rela.guard.gates");
+	if (m->tramp_section)
+		add_rela_section(m, m->tramp_section, ".rela.guard.static_call");
+	if (m->rodata_section)
+		add_rela_section(m, m->rodata_section, ".rela.guard.rodata");
 	for (uint32_t i = 1; i < m->nsections; i++)
 		if (m->sections[i].rela && section_loaded(&m->sections[i]))
 			make_rela(m, i);

@@ -10,13 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct builder {
-	struct module *m;
-	struct vec segments, gates, entries, imports, relocs, sites, choices, choice_relocs;
-	struct vec retsites, unwind, fixups, jumps, privileges, image, names;
-	uint32_t *entry_index;
-};
-
 static uint32_t name_of(struct builder *b, const char *name)
 {
 	uint32_t at = (uint32_t)b->names.count;
@@ -43,22 +36,45 @@ static uint32_t import_of(struct builder *b, uint32_t sym)
 	return im->manifest;
 }
 
-/* S + A of a relocation: the segment and the offset in it that includes the addend. */
-static bool segment_target(struct builder *b, const struct section *s, const struct rel *r,
-			   uint32_t *segment, int64_t *offset)
+/* Code that no relocation of the object names: a trampoline, a function pointer of the kernel's. */
+static uint32_t callee_of(struct builder *b, const char *name, uint32_t preserve)
+{
+	struct gm_import *g = vec_add(&b->imports, sizeof(*g), 1);
+
+	g->preserve = preserve;
+	g->name = name_of(b, name);
+	return (uint32_t)b->imports.count - 1;
+}
+
+/* S + A of a relocation, as the manifest says it; moff stays 0. */
+bool builder_reloc(struct builder *b, const struct section *s, const struct rel *r,
+		   struct gm_reloc *g)
 {
 	const Elf64_Sym *y = &b->m->symbols[r->sym].sym;
-	const struct section *t = &b->m->sections[y->st_shndx];
+	const struct section *t;
 
+	*g = (struct gm_reloc){ .type = (uint16_t)r->type };
+	if (r->sym == 0 || y->st_shndx >= SHN_LORESERVE)
+		return refuse(b->m, r->file, "%s: relocation to an absolute address", s->name);
+	if (y->st_shndx == SHN_UNDEF) {
+		g->kind = GM_TARGET_IMPORT;
+		g->target = import_of(b, r->sym);
+		g->addend = r->addend;
+		return true;
+	}
+	t = &b->m->sections[y->st_shndx];
 	if (t->segment == WRAP_NONE)
 		return refuse(b->m, r->file, "%s+0x%llx: relocation to %s, which is not loaded",
 			      s->name, (unsigned long long)r->offset, t->name);
-	*segment = t->segment;
-	*offset = (int64_t)t->offset + (int64_t)y->st_value + r->addend;
+	g->kind = GM_TARGET_SEGMENT;
+	g->target = t->segment;
+	g->addend = (int64_t)t->offset + (int64_t)y->st_value + r->addend;
 	return true;
 }
 
-static bool in_site(const struct module *m, uint32_t section, uint64_t offset)
+/* The patched place that holds this offset. */
+static const struct patch_site *site_around(const struct module *m, uint32_t section,
+					    uint64_t offset)
 {
 	const struct patch_site *p = m->sites.data;
 	size_t lo = 0, hi = m->sites.count;
@@ -72,7 +88,9 @@ static bool in_site(const struct module *m, uint32_t section, uint64_t offset)
 		else
 			hi = mid;
 	}
-	return lo && p[lo - 1].section == section && offset - p[lo - 1].offset < p[lo - 1].size;
+	return lo && p[lo - 1].section == section && offset - p[lo - 1].offset < p[lo - 1].size
+		       ? &p[lo - 1]
+		       : NULL;
 }
 
 static bool add_relocs(struct builder *b, uint32_t index, uint8_t *image)
@@ -82,24 +100,18 @@ static bool add_relocs(struct builder *b, uint32_t index, uint8_t *image)
 
 	for (size_t i = 0; i < s->nrels; i++) {
 		const struct rel *r = &s->rels[i];
-		struct gm_reloc g = { .moff = moff_of(m, index, r->offset),
-				      .type = (uint16_t)r->type };
 		bool pcrel = r->type == R_X86_64_PC32 || r->type == R_X86_64_PLT32 ||
 			     r->type == R_X86_64_PC64;
 		uint8_t *field = image + s->offset + r->offset;
+		const struct patch_site *site = site_around(m, index, r->offset);
+		struct gm_reloc g;
 
-		if (r->sym == 0 || m->symbols[r->sym].sym.st_shndx >= SHN_LORESERVE)
-			return refuse(m, r->file, "%s: relocation to an absolute address", s->name);
 		memset(field, 0, rel_width(r->type));
-		if (m->symbols[r->sym].sym.st_shndx == SHN_UNDEF) {
-			g.kind = GM_TARGET_IMPORT;
-			g.target = import_of(b, r->sym);
-			g.addend = r->addend;
-		} else {
-			g.kind = GM_TARGET_SEGMENT;
-			if (!segment_target(b, s, r, &g.target, &g.addend))
-				return false;
-		}
+		if (site && site->count)
+			continue; /* belongs to the original choice */
+		if (!builder_reloc(b, s, r, &g))
+			return false;
+		g.moff = moff_of(m, index, r->offset);
 		if (g.kind == GM_TARGET_SEGMENT && g.target == s->segment && pcrel) {
 			int64_t v = g.addend - (int64_t)(s->offset + r->offset);
 
@@ -108,7 +120,7 @@ static bool add_relocs(struct builder *b, uint32_t index, uint8_t *image)
 			memcpy(field, &v, rel_width(r->type)); /* little endian */
 			continue;
 		}
-		if (in_site(m, index, r->offset))
+		if (site)
 			return refuse(m, r->file,
 				      "%s+0x%llx: a patched place with a relocation out of its "
 				      "segment",
@@ -197,6 +209,20 @@ static void add_entries(struct builder *b)
 	}
 }
 
+/* Each target has one leave gate. */
+static uint32_t left_to(struct builder *b, const struct gate *g)
+{
+	const struct tramp *tramps = b->m->tramps.data;
+	const struct pv_op *ops = b->m->pv_ops.data;
+
+	switch (g->to) {
+	case TO_TRAMP:
+		return callee_of(b, tramps[g->index].name, preserve_mask(tramps[g->index].name));
+	case TO_PV_OP: return callee_of(b, ops[g->index].name, ops[g->index].preserve);
+	default: return import_of(b, g->index);
+	}
+}
+
 static void add_gates(struct builder *b)
 {
 	struct module *m = b->m;
@@ -217,90 +243,63 @@ static void add_gates(struct builder *b)
 		if (g->kind == GM_GATE_ENTER)
 			g->index = e[gates[i].index].manifest;
 		else if (g->kind == GM_GATE_LEAVE)
-			g->index = import_of(b, gates[i].index);
+			g->index = left_to(b, &gates[i]);
 	}
 }
 
-/* Contents that a jump label may have: a NOP of its size, or a jump to its target. */
-static void add_sites(struct builder *b)
+static void add_retsite(struct builder *b, uint32_t section, uint64_t offset)
 {
-	static const uint8_t nop2[] = { 0x66, 0x90 }, nop5[] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
-	struct module *m = b->m;
-	const struct patch_site *p = m->sites.data;
+	const struct module *m = b->m;
+	const struct segment *g = &m->segments[m->sections[section].segment];
+	uint32_t moff = moff_of(m, section, offset);
 
-	for (size_t i = 0; i < m->sites.count; i++) {
-		struct gm_site *s = vec_add(&b->sites, sizeof(*s), 1);
-		struct gm_choice *c;
-		uint8_t jump[5] = { p[i].size == 2 ? 0xeb : 0xe9 };
-		int32_t distance;
-
-		s->moff = moff_of(m, p[i].section, p[i].offset);
-		s->size = p[i].size;
-		s->flags = GM_SITE_RUNTIME;
-		s->group = GM_NONE;
-		s->first = (uint32_t)b->choices.count;
-		s->count = 2;
-		distance = (int32_t)(moff_of(m, p[i].target_section, p[i].target) -
-				     (s->moff + s->size));
-		memcpy(jump + 1, &distance, p[i].size == 2 ? 1 : 4);
-		c = vec_add(&b->choices, sizeof(*c), 2);
-		c[0].bytes = (uint32_t)b->image.count;
-		c[1].bytes = c[0].bytes + p[i].size;
-		memcpy(vec_add(&b->image, 1, p[i].size), p[i].size == 2 ? nop2 : nop5, p[i].size);
-		memcpy(vec_add(&b->image, 1, p[i].size), jump, p[i].size);
-	}
-	sort(&b->sites);
+	if (moff - g->start < g->size)
+		*(uint32_t *)vec_add(&b->retsites, 4, 1) = moff;
 }
 
-/* What the file has at a site must be one of its legal contents: else the table lies. */
-static bool check_sites(struct builder *b)
+/* Calls that a replacement may bring. */
+static void add_replaced_retsites(struct builder *b)
 {
-	const struct gm_site *s = b->sites.data;
-	const struct gm_choice *c = b->choices.data;
-	const struct gm_segment *g = b->segments.data;
-	const uint8_t *image = b->image.data;
+	const struct module *m = b->m;
+	const struct alternative *a = m->alternatives.data;
 
-	for (size_t i = 0; i < b->sites.count; i++) {
-		const uint8_t *now = NULL;
-		bool found = false;
+	for (size_t i = 0; i < m->alternatives.count; i++) {
+		const struct section *s = &m->sections[a[i].repl_section];
+		const struct insn *in = a[i].repl_size ? insn_at(s, a[i].repl_offset) : NULL;
 
-		for (size_t k = 0; k < b->segments.count; k++)
-			if (s[i].moff >= g[k].start && s[i].moff - g[k].start < g[k].size)
-				now = image + g[k].image + (s[i].moff - g[k].start);
-		for (uint32_t k = 0; now && k < s[i].count; k++)
-			found |= memcmp(now, image + c[s[i].first + k].bytes, s[i].size) == 0;
-		if (!found)
-			return refuse(b->m, 0,
-				      "jump label at module offset 0x%x is neither NOP nor a jump "
-				      "to its target",
-				      s[i].moff);
+		for (; in && in < s->insns + s->ninsns &&
+		       in->offset < a[i].repl_offset + a[i].repl_size;
+		     in++)
+			if (in->kind == INSN_CALL || in->kind == INSN_CALL_IND)
+				add_retsite(b, a[i].section,
+					    a[i].offset + (in->offset - a[i].repl_offset) +
+						    in->length);
 	}
-	return true;
 }
 
 static void add_retsites(struct builder *b)
 {
-	struct module *m = b->m;
+	const struct module *m = b->m;
+	uint32_t *r;
+	size_t n = 0;
 
 	for (uint32_t i = 1; i < m->nsections; i++) {
 		const struct section *s = &m->sections[i];
-		const struct segment *g;
 
 		if (s->role != ROLE_TEXT || s->segment == WRAP_NONE)
 			continue;
-		g = &m->segments[s->segment];
-		for (size_t k = 0; k < s->ninsns; k++) {
-			const struct insn *in = &s->insns[k];
-			uint32_t moff;
-
-			if (in->kind != INSN_CALL && in->kind != INSN_CALL_IND)
-				continue;
-			moff = moff_of(m, i, (uint64_t)in->offset + in->length);
-			if (moff - g->start < g->size)
-				*(uint32_t *)vec_add(&b->retsites, 4, 1) = moff;
-		}
+		for (size_t k = 0; k < s->ninsns; k++)
+			if (s->insns[k].kind == INSN_CALL || s->insns[k].kind == INSN_CALL_IND)
+				add_retsite(b, i,
+					    (uint64_t)s->insns[k].offset + s->insns[k].length);
 	}
+	add_replaced_retsites(b);
 	sort(&b->retsites);
+	r = b->retsites.data;
+	for (size_t i = 0; i < b->retsites.count; i++)
+		if (!n || r[n - 1] != r[i])
+			r[n++] = r[i];
+	b->retsites.count = n;
 }
 
 static void add_unwind(struct builder *b)
@@ -463,12 +462,13 @@ bool write_manifest(struct module *m, struct blob *out)
 	if (ok) {
 		add_entries(&b);
 		add_gates(&b);
-		add_sites(&b);
 		add_retsites(&b);
 		add_unwind(&b);
 		add_fixups(&b);
 		sort(&b.relocs);
-		ok = check_sites(&b) && assemble(&b, out);
+		ok = add_sites(&b);
+		sort(&b.sites);
+		ok = ok && assemble(&b, out);
 	}
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		vec_free(all[i]);
