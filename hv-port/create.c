@@ -189,6 +189,7 @@ static bool capabilities(struct engine *e, struct error *err)
 	/* Without it CPL 0 still exits, and what is queued beside is taken back (exits.c). */
 	if (!enable(e, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1))
 		degraded("KVM_CAP_EXIT_ON_EMULATION_FAILURE: a refused fetch at CPL 3 is #UD");
+	kv_probe(e);
 	/* Intel hosts want a page of their own; the address is as good as any. */
 	ioctl(e->fd, KVM_SET_TSS_ADDR, 0xfffbd000ul);
 	return true;

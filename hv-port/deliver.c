@@ -18,6 +18,7 @@
  * everything below happens in view U.
  */
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "hv-port/kvm.h"
 
@@ -287,28 +288,52 @@ static bool busy(struct kv_vcpu *v)
 	       ev->nmi.injected;
 }
 
+static void step(struct kv_vcpu *v, bool on)
+{
+	struct kvm_guest_debug d = { .control = on ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP
+						   : 0 };
+
+	if (v->stepping == on)
+		return;
+	v->stepping = on;
+	if (ioctl(v->fd, KVM_SET_GUEST_DEBUG, &d))
+		v->stepping = false;
+}
+
+/*
+ * Not now: KVM is to come back as soon as it is possible. A host that comes back late is made to
+ * step, unless the guest steps itself.
+ */
+static void wait_for_window(struct kv_vcpu *v)
+{
+	v->run->request_interrupt_window = 1;
+	step(v, v->e->late_windows && !(kv_regs(v)->rflags & RFLAGS_TF));
+}
+
 void kv_deliver_pending(struct kv_vcpu *v)
 {
 	struct kv_event ev;
 	int vector;
 
 	v->run->request_interrupt_window = 0;
+	if (v->stepping && !v->npending && !v->nmi)
+		step(v, false);
 	if ((!v->npending && !v->nmi) || busy(v))
 		return;
 	memset(&ev, 0, sizeof(ev));
 	if (v->nmi && !kv_events(v)->nmi.masked && !kv_events(v)->interrupt.shadow) {
 		v->nmi = false;
+		step(v, false);
 		ev.vector = EXC_NMI;
 		ev.cause = GUARD_CAUSE_NMI;
 		kv_deliver(v, &ev);
 		return;
 	}
-	if (!v->npending)
-		return;
-	if (!(kv_regs(v)->rflags & RFLAGS_IF) || kv_events(v)->interrupt.shadow) {
-		v->run->request_interrupt_window = 1;
+	if (v->nmi || !(kv_regs(v)->rflags & RFLAGS_IF) || kv_events(v)->interrupt.shadow) {
+		wait_for_window(v);
 		return;
 	}
+	step(v, false);
 	vector = take_pending(v);
 	if (vector < 0)
 		return;

@@ -6,7 +6,6 @@
 
 #include "hv-port/kvm.h"
 
-#define MAX_STUCK 64u	   /* refused fetches in a row that change nothing */
 #define MAX_PIECES 100000u /* exits of one instruction */
 
 uint64_t kv_rip(struct kv_vcpu *v)
@@ -44,8 +43,9 @@ bool kv_complete(struct kv_vcpu *v)
 		r = ioctl(v->fd, KVM_RUN, 0);
 		run->immediate_exit = 0;
 		kv_regs_after_run(v);
-		if (r < 0) {
-			if (errno != EINTR)
+		/* Finished; or finished and stepped. */
+		if (r < 0 || run->exit_reason == KVM_EXIT_DEBUG) {
+			if (r < 0 && errno != EINTR)
 				return false;
 			if (v->touch.open)
 				v->touch.open = v->touch.rep = repeats(v);
@@ -63,14 +63,12 @@ bool kv_complete(struct kv_vcpu *v)
 /* Does v's view refuse the fetch of one of the instruction's first bytes? */
 static bool refused(struct kv_vcpu *v, uint64_t rip)
 {
-	uint8_t code[KV_INSN];
 	struct engine_page p;
 	struct engine_walk w;
 	struct guard_cpu cpu;
 	unsigned i;
 
 	kv_get_cpu(v, &cpu);
-	(void)code;
 	for (i = 0; i < KV_INSN; i++) {
 		uint64_t a = rip + i;
 
@@ -114,10 +112,6 @@ static void emulation_failed(struct kv_vcpu *v)
 		return;
 	}
 	kv_cross_fetch(v);
-	v->stuck = kv_regs(v)->rip == v->stuck_rip ? v->stuck + 1 : 0;
-	v->stuck_rip = kv_regs(v)->rip;
-	if (v->stuck > MAX_STUCK)
-		kv_end(v->e, VM_EXIT_ENGINE, v->id, rip, "KVM: refused fetches without progress");
 }
 
 static void internal_error(struct kv_vcpu *v)
@@ -156,6 +150,7 @@ void kv_exit(struct kv_vcpu *v)
 		kv_end(e, VM_EXIT_TRIPLE_FAULT, v->id, kv_rip(v), "triple fault");
 		break;
 	case KVM_EXIT_INTR:
+	case KVM_EXIT_DEBUG: /* a step (deliver.c) */
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 	case KVM_EXIT_SET_TPR: break;
 	case KVM_EXIT_FAIL_ENTRY:

@@ -3,6 +3,7 @@
  * The KVM engine: what its files share.
  *
  *   engine.c  the operations of vmm/engine.h          create.c   /dev/kvm, the VM, its vCPUs
+ *   probe.c   what this host's KVM is like
  *   regs.c    registers, cached from exit to exit     slots.c    views as memory slots
  *   run.c     scheduler, slices, KVM_RUN              time.c     CPU time, the slice's timer
  *   exits.c   what an exit asks for                   access.c   memory and code of the guest
@@ -120,8 +121,7 @@ struct kv_vcpu {
 	bool monitor_armed;
 	uint8_t monitor[64];
 	struct kv_touch touch;
-	unsigned stuck; /* refused instructions in a row at one RIP */
-	uint64_t stuck_rip;
+	bool stepping; /* instruction by instruction, until a pending interrupt may come */
 };
 
 struct engine {
@@ -130,11 +130,14 @@ struct engine {
 	size_t run_bytes;
 	unsigned nvcpus;
 	struct kv_vcpu vcpu[GH_MAX_VCPUS];
-	uint32_t sync; /* KVM_SYNC_X86_* that KVM shares in struct kvm_run */
+	uint32_t sync;	   /* KVM_SYNC_X86_* that KVM shares in struct kvm_run */
+	bool late_windows; /* see probe.c */
+	uint64_t overhead; /* nanoseconds of a KVM_RUN that does nothing */
 	uint64_t ram_size;
 	struct kv_slots slots;
-	uint64_t budget, clock; /* in microseconds of this thread's CPU time, see time.c */
-	uint64_t started;	/* CPU time when run() began, clock then */
+	uint64_t budget;  /* in microseconds of guest time, see time.c */
+	uint64_t clock;	  /* in nanoseconds of it */
+	uint64_t entered; /* CPU time at KVM_RUN */
 	unsigned turn;
 
 	bool ended, replan;
@@ -151,6 +154,10 @@ struct engine {
 /* ---- create.c ---- */
 struct engine *kv_create(struct vm *vm, const struct engine_config *cfg, struct error *err);
 void kv_destroy(struct engine *e);
+
+/* ---- probe.c ---- */
+/* Asks, once a process, and fills e->late_windows and e->overhead. */
+void kv_probe(struct engine *e);
 
 /* ---- regs.c ---- */
 /* Cached registers of a vCPU that does not run; the _w forms also mark them as changed. */
@@ -249,6 +256,11 @@ void kv_time_begin(struct engine *e);
 void kv_time_end(struct engine *e);
 uint64_t kv_time(struct engine *e);
 void kv_time_skip(struct engine *e, uint64_t to);
+/* Around KVM_RUN. */
+void kv_time_enter(struct engine *e);
+void kv_time_leave(struct engine *e, bool step);
+/* Nanoseconds that this ioctl takes at best. */
+uint64_t kv_time_of_call(int fd, unsigned long request);
 /* The next so many microseconds: then e->tick. */
 void kv_slice(struct engine *e, uint64_t us);
 

@@ -49,8 +49,10 @@ static void enter(struct kv_vcpu *v)
 	/* A signal before this point has set tick; after it, immediate_exit. */
 	if (e->tick || e->interrupted)
 		v->run->immediate_exit = 1;
+	kv_time_enter(e);
 	r = ioctl(v->fd, KVM_RUN, 0);
 	error = errno;
+	kv_time_leave(e, v->stepping);
 	e->running = NULL;
 	kv_regs_after_run(v);
 	if (!r)
@@ -68,7 +70,7 @@ static bool over(struct engine *e)
 	if (kv_time(e) < e->budget)
 		return false;
 	kv_end(e, VM_EXIT_BUDGET, e->turn, kv_rip(&e->vcpu[e->turn]),
-	       "the budget of %llu instructions is used up (microseconds of CPU time here)",
+	       "the budget of %llu instructions is used up (microseconds in KVM_RUN here)",
 	       (unsigned long long)e->budget);
 	return true;
 }

@@ -51,14 +51,15 @@ void sim_port_io(struct sim_job *j, bool in)
 
 	port = where->type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? (uint8_t)where->imm.value.u
 							   : (uint16_t)j->gpr[GUARD_RDX];
+	/* X too: where a CPU's rights do not reach, its #GP comes before any exit. */
+	if (!port_allowed(j))
+		return;
 	if (!in && port == GH_PORT_CROSS && where->type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
 	    width == 1) {
 		j->done = true;
 		sim_cross_x(j->v, j->i.length);
 		return;
 	}
-	if (!port_allowed(j))
-		return;
 	if (!in) {
 		port_out(j, port, width, (uint32_t)(j->gpr[GUARD_RAX] & mask));
 		return;

@@ -77,7 +77,9 @@ static void interrupts(void)
 	nested = true;
 	got = spin(20000);
 	nested = false;
-	report(got == balance && inside >= 10 && !nested_bad, "P5: handlers call an entry");
+	/* a handler may strike between the module's last look at its total and its return */
+	report(got <= balance && CALL(counter_get)() == balance && inside >= 10 && !nested_bad,
+	       "P5: handlers call an entry");
 	report(open == 0 && hidden(), "P5: and end unprivileged");
 }
 
