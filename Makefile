@@ -97,7 +97,7 @@ ifeq ($(VARIANT),release)
 PROOF := $(if $(GUARD_SRC),$(BUILD)/freestanding.ok)
 endif
 
-.PHONY: all run test lint format asan coverage bench mutants corpus-debian install clean distclean help
+.PHONY: all run test lint format asan coverage bench mutants corpus-debian install test-kvm clean distclean help
 .PHONY: tests model-tests benches corpus FORCE
 
 ## all            build the binary, the core's archive and the guests (default; installs nothing)
@@ -201,6 +201,13 @@ test:
 	@tools/deps.sh build test
 	@$(SUBMAKE) all tests
 	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) tests/run $(T)
+
+## test-kvm       the tests that boot a KVM host in QEMU (hv-port/testbed); REQUIRE=svm: no skips
+test-kvm:
+	@tools/deps.sh build test testbed
+	@tools/corpus-debian.sh || echo 'make test-kvm: no kernel package' >&2
+	@$(SUBMAKE) all tests
+	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) TEST_KVM=1 tests/run testbed
 
 ## asan           the tests under AddressSanitizer and UBSan
 asan:

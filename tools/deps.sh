@@ -15,6 +15,7 @@ declare -A group=(
 	[lint]="clang clang-format clang-tidy shellcheck"
 	[coverage]="gcovr python3"
 	[mutants]="python3"
+	[testbed]="qemu-system-x86 busybox-static cpio kmod e2fsprogs"
 	[bench]="valgrind"
 )
 
