@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The scenarios of the corpus as attacks: what `guardhouse attack` and its --demo share. */
+/* The scenarios of the corpus as attacks: what attack.c, attack_both.c and demo.c share. */
 #ifndef CLI_ATTACK_H
 #define CLI_ATTACK_H
 
@@ -7,14 +7,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "cli/corpus.h"
+#include "cli/expressible.h"
+#include "cli/options.h"
 #include "lib/error.h"
 #include "model/manifest.h"
 #include "scenario/scenario.h"
 #include "vmm/engine.h"
 
+struct log_copy;
+
 struct attack_options {
-	const struct engine_ops *engine;
+	struct engine_list engines;
+	const struct engine_ops *engine; /* the one that runs now */
 	uint64_t seed;
 	enum gm_x_kind x;
 	bool json, markdown;
@@ -25,6 +32,7 @@ struct attack_case {
 	struct scenario *scenario;
 	struct scenario_result result;
 	double ms;
+	const char *unrun; /* why these engines do not run it; NULL: they do */
 };
 
 struct attack_cases {
@@ -32,16 +40,39 @@ struct attack_cases {
 	struct attack_case *item;
 	size_t count;
 	int id_width; /* of the longest ID */
+	/* Files that should be among them and are no scenarios: told already. */
+	size_t unreadable;
+	struct inexpressible list; /* where `unrun` points to */
 };
 
-/* All scenarios with one of these IDs (none given: all), in order. Free in either case. */
+/*
+ * All scenarios with one of these IDs (none given: all), in order. A file that cannot be read is
+ * told and passed over; with IDs it only counts if its name is one of them. Free in either case.
+ */
 bool attack_cases_load(struct attack_cases *all, char *const ids[], int nids, struct error *err);
+/*
+ * Marks what the engines cannot show: what the list of inexpressible scenarios says, and races.
+ * whole: `all` is the whole corpus, so a line of the list that names none of it is an error.
+ */
+bool attack_cases_mark(struct attack_cases *all, const struct engine_list *engines, bool whole,
+		       struct error *err);
 void attack_cases_free(struct attack_cases *all);
-/* false: it could not be run at all. */
+/* On o->engine; copy: its verdict log goes there, NULL: nowhere. false: it cannot be run at all. */
 bool attack_run(const struct attack_cases *all, struct attack_case *c,
-		const struct attack_options *o, struct error *err);
+		const struct attack_options *o, struct log_copy *copy, struct error *err);
 void attack_print_header(const struct attack_cases *all, bool markdown);
 void attack_print_row(const struct attack_cases *all, const struct attack_case *c, bool markdown);
+/* Cuts to a column; what is cut is in --json and --markdown. */
+void attack_print_column(const char *text, int width);
+/* A Markdown cell: no bar may end it early. */
+void attack_print_cell(const char *text);
+/* Prints and frees; returns an exit code. */
+int attack_print_json(json_t *j);
+/* What a run that Ctrl-C ended has done. */
+void attack_tell_interrupted(size_t ran, size_t all);
+
+/* cli/attack_both.c: the catalogue on two engines, with their verdict logs compared. */
+int attack_both(const struct attack_options *o, char *const ids[], int nids);
 
 /* cli/demo.c: what `make run` shows. */
 int attack_demo(const struct attack_options *o);

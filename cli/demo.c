@@ -121,7 +121,7 @@ int attack_demo(const struct attack_options *o)
 	}
 	attack_print_header(&all, false);
 	for (size_t i = 0; i < all.count && !interrupt_seen(); i++) {
-		if (!attack_run(&all, &all.item[i], o, &err)) {
+		if (!attack_run(&all, &all.item[i], o, NULL, &err)) {
 			attack_cases_free(&all);
 			return verb_error("attack", &err);
 		}

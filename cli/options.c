@@ -43,14 +43,56 @@ const char *option_x_name(enum gm_x_kind x)
 	return x < GM_X_KINDS ? x_names[x] : "?";
 }
 
-const struct engine_ops *option_engine(const char *text)
-{
-	static const struct engine_ops *const engines[] = { &sim_engine, &kvm_engine };
+static const struct engine_ops *const engines[] = { &sim_engine, &kvm_engine };
 
-	for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++)
-		if (!strcmp(text, engines[i]->name))
-			return engines[i];
-	return NULL;
+#define ENGINES (sizeof(engines) / sizeof(engines[0]))
+
+static bool bad_engine(struct error *err, const char *name, size_t len)
+{
+	char known[64] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < ENGINES && used < sizeof(known); i++)
+		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
+					 engines[i]->name);
+	return error_set(err, "--engine %.*s: expected one of %s, or two with a comma",
+			 (int)(len < 40 ? len : 40), name, known);
+}
+
+bool option_engines(const char *text, struct engine_list *list, struct error *err)
+{
+	list->count = 0;
+	for (const char *name = text;; name++) {
+		size_t len = strcspn(name, ","), i = 0;
+
+		while (i < ENGINES &&
+		       (strncmp(name, engines[i]->name, len) != 0 || engines[i]->name[len]))
+			i++;
+		if (i == ENGINES)
+			return bad_engine(err, name, len);
+		if (list->count == 2)
+			return error_set(err, "--engine %.80s: two engines at most", text);
+		list->engine[list->count++] = engines[i];
+		name += len;
+		if (!*name)
+			return true;
+	}
+}
+
+const char *engine_place(const struct engine_ops *engine, char *buf, size_t len)
+{
+	const char *host = engine->host ? engine->host() : NULL;
+
+	snprintf(buf, len, "%s%s%s", engine->name, host ? " on " : "", host ? host : "");
+	return buf;
+}
+
+enum gm_x_kind option_default_x(const struct engine_list *list)
+{
+	for (unsigned i = 0; i < list->count; i++)
+		if (list->engine[i]->default_x != sim_engine.default_x)
+			return (enum gm_x_kind)list->engine[i]->default_x;
+	return (enum gm_x_kind)sim_engine.default_x;
 }
 
 void option_engine_note(const struct engine_ops *engine)

@@ -15,23 +15,13 @@
 #include "cli/json.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/run.h"
 #include "cli/summary.h"
 #include "cli/verbs.h"
 #include "hosted/hosted.h"
 #include "scenario/scenario.h"
 
 #define MAX_INPUT_BYTES (64u << 20)
-
-struct run_options {
-	const char *input;
-	bool module;
-	const struct engine_ops *engine;
-	unsigned vcpus;
-	uint64_t seed, budget;
-	const char *log;
-	bool json, trace;
-	enum gm_x_kind x;
-};
 
 static void help(void)
 {
@@ -48,16 +38,18 @@ static void help(void)
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out, nop\n"
 	       "  --budget N    stop after N guest instructions\n"
 	       "  --timeout S   stop after S seconds\n"
-	       "  --engine E    what runs the guest: sim (default) or kvm\n");
+	       "  --engine E    what runs the guest: sim (default) or kvm\n"
+	       "  --engine A,B  run on both, then compare the verdict logs; --log writes FILE.A\n"
+	       "                and FILE.B. Exit code 1 also if they differ, or if not one line\n"
+	       "                could be compared\n");
 }
 
-/* Where console and trace go: to stdout, but that is JSON's with --json. */
-static FILE *open_out(const struct run_options *o)
+FILE *run_open_out(const struct run_options *o)
 {
 	return o->json ? stderr : progress_stdout();
 }
 
-static void close_out(FILE *f)
+void run_close_out(FILE *f)
 {
 	if (f == stdout || f == stderr)
 		fflush(f);
@@ -65,7 +57,7 @@ static void close_out(FILE *f)
 		fclose(f); /* NOLINT(cert-err33-c): nothing is lost that stdout does not tell */
 }
 
-static int print_json(json_t *j)
+int run_print_json(json_t *j)
 {
 	char *text = json_dumps(j, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 
@@ -108,7 +100,7 @@ static int guest_json(const struct run_options *o, const struct guest *g, const 
 	char rip[24];
 
 	snprintf(rip, sizeof(rip), "0x%" PRIx64, e->rip);
-	return print_json(json_pack(
+	return run_print_json(json_pack(
 		"{s:o, s:s, s:s, s:s, s:o, s:i, s:{s:s, s:i, s:i, s:s, s:s}, s:I, s:I, s:o, "
 		"s:{s:I, s:I}, s:o, s:b}",
 		"input", text_json(o->input), "kind", "guest", "engine", o->engine->name, "x",
@@ -122,7 +114,7 @@ static int guest_json(const struct run_options *o, const struct guest *g, const 
 
 static int run_guest(const struct run_options *o, const struct blob *elf)
 {
-	FILE *to = open_out(o);
+	FILE *to = run_open_out(o);
 	struct vm_config cfg = {
 		.engine = o->engine,
 		.vcpus = o->vcpus,
@@ -181,7 +173,7 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 	}
 out:
 	guest_free(&g);
-	close_out(to);
+	run_close_out(to);
 	return status;
 }
 
@@ -196,7 +188,7 @@ static int scenario_json(const struct run_options *o, const struct scenario *sc,
 		json_array_append_new(failures,
 				      json_pack("{s:i, s:s}", "line", (int)r->failure[i].line,
 						"text", r->failure[i].text));
-	return print_json(
+	return run_print_json(
 		json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:i, s:i, s:o, "
 			  "s:s, s:b}",
 			  "input", text_json(o->input), "kind", "scenario", "id", scenario_id(sc),
@@ -208,7 +200,7 @@ static int scenario_json(const struct run_options *o, const struct scenario *sc,
 
 static int run_scenario(const struct run_options *o)
 {
-	FILE *to = open_out(o);
+	FILE *to = run_open_out(o);
 	struct scenario_options so = {
 		.engine = o->engine,
 		.seed = o->seed,
@@ -255,7 +247,7 @@ static int run_scenario(const struct run_options *o)
 	       r.expected, r.got, r.checks, r.crossings);
 out:
 	scenario_free(sc);
-	close_out(to);
+	run_close_out(to);
 	return status;
 }
 
@@ -314,7 +306,7 @@ static json_t *hosted_json(const struct run_options *o, const struct hosted_resu
 
 static int run_module(const struct run_options *o)
 {
-	FILE *to = open_out(o);
+	FILE *to = run_open_out(o);
 	struct hosted_options ho = {
 		.module = o->input,
 		.engine = o->engine,
@@ -342,7 +334,7 @@ static int run_module(const struct run_options *o)
 	}
 	status = r.ok ? EXIT_EXPECTED : EXIT_VIOLATION;
 	if (o->json) {
-		if (print_json(hosted_json(o, &r)) != EXIT_EXPECTED)
+		if (run_print_json(hosted_json(o, &r)) != EXIT_EXPECTED)
 			status = EXIT_USAGE;
 		goto out;
 	}
@@ -353,7 +345,7 @@ static int run_module(const struct run_options *o)
 	}
 out:
 	hosted_result_free(&r);
-	close_out(to);
+	run_close_out(to);
 	return status;
 }
 
@@ -366,7 +358,7 @@ static int run_file(const struct run_options *o)
 	int status;
 
 	if (o->module)
-		return run_module(o);
+		return o->engines.count == 2 ? run_both(o, RUN_MODULE, NULL) : run_module(o);
 	if (!blob_read(&file, o->input, MAX_INPUT_BYTES, &err))
 		return verb_error("run", &err);
 	if (file.size >= 4 && !memcmp(file.data, "\177ELF", 4)) {
@@ -378,7 +370,8 @@ static int run_file(const struct run_options *o)
 				o->input, o->input);
 			status = verb_error("run", &err);
 		} else {
-			status = run_guest(o, &file);
+			status = o->engines.count == 2 ? run_both(o, RUN_GUEST, &file)
+						       : run_guest(o, &file);
 		}
 		blob_free(&file);
 		return status;
@@ -387,7 +380,7 @@ static int run_file(const struct run_options *o)
 		error_set(&err, "%s: offset 0x0: the file is empty", o->input);
 		status = verb_error("run", &err);
 	} else {
-		status = run_scenario(o);
+		status = o->engines.count == 2 ? run_both(o, RUN_SCENARIO, NULL) : run_scenario(o);
 	}
 	blob_free(&file);
 	return status;
@@ -443,9 +436,10 @@ int verb_run(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct run_options o = { .engine = &sim_engine, .seed = 1 };
-	const char *paths[2];
+	struct run_options o = { .engines = { { &sim_engine }, 1 }, .seed = 1 };
+	const char *paths[3];
 	char path[CORPUS_PATH];
+	char logs[2][CORPUS_PATH];
 	struct error err;
 	uint64_t n, timeout = 0;
 	bool x_given = false;
@@ -484,9 +478,8 @@ int verb_run(int argc, char **argv)
 				return verb_usage("run", "--budget %s: not a number", optarg);
 			break;
 		case OPT_ENGINE:
-			o.engine = option_engine(optarg);
-			if (!o.engine)
-				return verb_usage("run", "--engine %s: sim or kvm", optarg);
+			if (!option_engines(optarg, &o.engines, &err))
+				return verb_usage("run", "%s", err.text);
 			break;
 		case OPT_TIMEOUT:
 			if (!option_number(optarg, MAX_TIMEOUT, &timeout) || !timeout)
@@ -504,13 +497,27 @@ int verb_run(int argc, char **argv)
 		return verb_usage("run", "which guest, scenario or --module?");
 	if (optind < argc)
 		return verb_usage("run", "one input only, not also %s", argv[optind]);
+	if (!x_given)
+		o.x = option_default_x(&o.engines);
+	o.engine = o.engines.engine[0];
 	paths[0] = o.input;
 	paths[1] = o.log;
-	if (!option_outputs(paths, 1, 2, &err) || (o.log && !blob_writable(o.log, &err)))
+	paths[2] = NULL;
+	if (o.engines.count == 2) {
+		if (o.trace)
+			return verb_usage("run", "--trace goes with one engine");
+		if (!run_both_logs(&o, logs, &err))
+			return verb_error("run", &err);
+		paths[1] = o.log ? logs[0] : NULL;
+		paths[2] = o.log ? logs[1] : NULL;
+	}
+	if (!option_outputs(paths, 1, 3, &err))
 		return verb_error("run", &err);
-	if (!x_given)
-		o.x = (enum gm_x_kind)o.engine->default_x;
-	option_engine_note(o.engine);
+	for (unsigned i = 1; i < 3; i++)
+		if (paths[i] && !blob_writable(paths[i], &err))
+			return verb_error("run", &err);
+	for (unsigned i = 0; i < o.engines.count; i++)
+		option_engine_note(o.engines.engine[i]);
 	interrupt_catch();
 	timeout_start((unsigned)timeout);
 	status = run_file(&o);

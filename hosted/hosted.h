@@ -17,6 +17,8 @@
 #include "model/manifest.h"
 #include "vmm/vm.h"
 
+struct log_copy; /* vmm/compare.h */
+
 struct hosted_options {
 	const char *module;  /* the .ko as the package has it; wrapped in memory */
 	const char *offsets; /* structure offsets; NULL: next to the module, then build/debian */
@@ -29,6 +31,7 @@ struct hosted_options {
 	FILE *console;			   /* the driver's messages, NULL: nowhere */
 	FILE *trace;			   /* NULL: none */
 	const char *log;		   /* file for the verdict log, NULL: none */
+	struct log_copy *copy;		   /* copy of it for a comparison, NULL: none */
 	/* Asked after each attack; true: that one does not count, and it was the last. */
 	bool (*stop)(void);
 };

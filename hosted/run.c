@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hosted/kernel.h"
+#include "vmm/compare.h"
 
 #define GATE_PREFIX "enter/"
 
@@ -152,7 +153,8 @@ bool hosted_run(const struct hosted_options *opt, struct hosted_result *r, struc
 	if (hosted_open(h, &o, err)) {
 		hosted_boot(h, hosted_story, NULL);
 		collect(h, r);
-		ran = !o.log || vm_log_write(h->vm, o.log, err);
+		ran = (!o.log || vm_log_write(h->vm, o.log, err)) &&
+		      (!o.copy || log_copy_take(o.copy, h->vm, err));
 	}
 	hosted_close(h);
 	free(h);

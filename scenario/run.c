@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "scenario/run.h"
+#include "vmm/compare.h"
 #include "wrap/wrap.h"
 
 #define MAX_MODULE_BYTES (4u << 20)
@@ -169,7 +170,8 @@ bool scenario_run(const struct scenario *s, const struct scenario_options *opt,
 		vm_on_host_port(run.vm, run_on_port, &run);
 		vm_run(run.vm, &exit);
 		run_finish(&run, &exit);
-		ok = !opt->log || vm_log_write(run.vm, opt->log, err);
+		ok = (!opt->log || vm_log_write(run.vm, opt->log, err)) &&
+		     (!opt->copy || log_copy_take(opt->copy, run.vm, err));
 	}
 	vm_destroy(run.vm);
 	for (unsigned i = 0; i < SCN_MAX_MODULES; i++) {

@@ -28,6 +28,7 @@ enum scn_class { SCN_SYNC, SCN_RACE, SCN_NEEDS_NX, SCN_CLASSES };
 
 struct scenario; /* scenario/scn.h */
 struct engine_ops;
+struct log_copy; /* vmm/compare.h */
 
 /* Reads a file, in whichever form it is: text unless it starts with the binary form's magic. */
 bool scenario_load(const char *path, struct scenario **s, struct error *err);
@@ -55,6 +56,7 @@ struct scenario_options {
 	enum gm_x_kind x;
 	FILE *trace;	 /* NULL: none */
 	const char *log; /* verdict log goes there; NULL: nowhere */
+	struct log_copy *copy; /* and there, for a comparison; NULL: nowhere */
 };
 
 #define SCN_MAX_FAILURES 16u

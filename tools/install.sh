@@ -21,6 +21,8 @@ for from in "$build/corpus" corpus; do
 	done
 done
 
+install -D -m 644 hv-port/not-expressible.txt "$share/hv-port/not-expressible.txt"
+
 for f in README.md CAVEATS.md CHANGELOG.md LICENSE docs/*.md; do
 	if [ -f "$f" ]; then
 		install -D -m 644 "$f" "$doc/$(basename "$f")"

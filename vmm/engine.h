@@ -64,6 +64,11 @@ struct engine_ops {
 	const char *name;
 	const char *note;   /* what it cannot show: one line for people, NULL: nothing to say */
 	uint32_t default_x; /* enum gm_x_kind if nobody asks for another */
+	/*
+	 * What it runs on, where that makes a difference to what it can show: "pvm", "svm", "vmx".
+	 * NULL, or no such operation: it makes none, or is not known.
+	 */
+	const char *(*host)(void);
 
 	/* All vCPUs start OFF and in view U. NULL with *err: the host lacks something. */
 	struct engine *(*create)(struct vm *vm, const struct engine_config *cfg, struct error *err);

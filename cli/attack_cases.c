@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The corpus's scenarios: which of them are wanted, which an engine cannot show, one run. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/attack.h"
+#include "cli/corpus.h"
+#include "cli/verbs.h"
+#include "scenario/scenario.h"
+
+/* "R3" means R3 and R3-b.scn's "R3-b", not R3d. */
+static bool wanted(const char *id, char *const ids[], int nids, bool used[])
+{
+	bool any = nids == 0;
+
+	for (int i = 0; i < nids; i++) {
+		size_t len = strlen(ids[i]);
+
+		if (strncmp(id, ids[i], len))
+			continue;
+		if (id[len] &&
+		    strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
+			   id[len]))
+			continue;
+		used[i] = any = true;
+	}
+	return any;
+}
+
+static int is_scenario(const struct dirent *d)
+{
+	size_t len = strlen(d->d_name);
+
+	return len > 4 && d->d_name[0] != '.' && !strcmp(d->d_name + len - 4, ".scn");
+}
+
+/* C0, E2, E10: letter, then number, then the rest. */
+static int compare_ids(const void *a, const void *b)
+{
+	const struct attack_case *x = a, *y = b;
+	const char *p = scenario_id(x->scenario), *q = scenario_id(y->scenario);
+	long m, n;
+
+	if (p[0] != q[0])
+		return p[0] < q[0] ? -1 : 1;
+	m = p[0] ? strtol(p + 1, NULL, 10) : 0;
+	n = q[0] ? strtol(q + 1, NULL, 10) : 0;
+	if (m != n)
+		return m < n ? -1 : 1;
+	return strcmp(p, q) ? strcmp(p, q) : strcmp(x->path, y->path);
+}
+
+/* Could FOLDER/NAME.scn hold a wanted scenario? Its name tells, where its text cannot. */
+static bool wanted_file(const char *name, char *const ids[], int nids)
+{
+	bool used[1];
+	char id[SCN_MAX_WORD];
+	size_t len = strlen(name) - strlen(".scn");
+
+	if (len >= sizeof(id))
+		return nids == 0;
+	memcpy(id, name, len);
+	id[len] = '\0';
+	for (int i = 0; i < nids; i++)
+		if (wanted(id, &ids[i], 1, used))
+			return true;
+	return nids == 0;
+}
+
+static bool load_one(struct attack_cases *all, const char *folder, const char *name,
+		     char *const ids[], int nids, bool used[], struct error *err)
+{
+	struct attack_case *c = &all->item[all->count];
+	size_t len = strlen(folder) + strlen(name) + 2;
+	bool keep;
+
+	c->path = malloc(len);
+	if (!c->path)
+		return error_set(err, "out of memory");
+	snprintf(c->path, len, "%s/%s", folder, name);
+	keep = scenario_load(c->path, &c->scenario, err);
+	if (keep) {
+		keep = wanted(scenario_id(c->scenario), ids, nids, used);
+	} else if (wanted_file(name, ids, nids)) {
+		verb_error("attack", err);
+		all->unreadable++;
+		for (int i = 0; i < nids; i++)
+			used[i] = used[i] || wanted_file(name, &ids[i], 1);
+	}
+	if (keep) {
+		all->count++;
+		return true;
+	}
+	scenario_free(c->scenario);
+	free(c->path);
+	memset(c, 0, sizeof(*c));
+	return true;
+}
+
+bool attack_cases_load(struct attack_cases *all, char *const ids[], int nids, struct error *err)
+{
+	char folder[CORPUS_PATH];
+	struct dirent **names = NULL;
+	bool *used = NULL, ok = false;
+	int n;
+
+	memset(all, 0, sizeof(*all));
+	if (!corpus_find("scenarios", folder, err) ||
+	    !corpus_folder("puppet/puppet.elf", all->corpus, err))
+		return false;
+	n = scandir(folder, &names, is_scenario, alphasort);
+	if (n <= 0)
+		return error_set(err, "%s: there are no scenarios", folder);
+	all->item = calloc((size_t)n, sizeof(*all->item));
+	used = calloc((size_t)nids + 1, sizeof(*used));
+	if (!all->item || !used) {
+		error_set(err, "out of memory");
+		goto out;
+	}
+	for (int i = 0; i < n; i++)
+		if (!load_one(all, folder, names[i]->d_name, ids, nids, used, err))
+			goto out;
+	for (int i = 0; i < nids; i++) {
+		if (!used[i]) {
+			error_set(err, "%s: no scenario has this ID (see guardhouse attack --list)",
+				  ids[i]);
+			goto out;
+		}
+	}
+	all->id_width = 8;
+	for (size_t i = 0; i < all->count; i++) {
+		int len = (int)strlen(scenario_id(all->item[i].scenario));
+
+		if (len > all->id_width)
+			all->id_width = len;
+	}
+	qsort(all->item, all->count, sizeof(*all->item), compare_ids);
+	ok = true;
+out:
+	for (int i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+	free(used);
+	return ok;
+}
+
+/* A scenario or a guest: the list speaks of both. */
+static bool in_corpus(const struct attack_cases *all, const char *id)
+{
+	char path[CORPUS_PATH], rel[128];
+
+	snprintf(rel, sizeof(rel), "guests/%s.elf", id);
+	if (corpus_find(rel, path, NULL))
+		return true;
+	for (size_t i = 0; i < all->count; i++)
+		if (!strcmp(scenario_id(all->item[i].scenario), id))
+			return true;
+	return false;
+}
+
+bool attack_cases_mark(struct attack_cases *all, const struct engine_list *engines, bool whole,
+		       struct error *err)
+{
+	const struct engine_ops *other = NULL;
+	const char *host;
+
+	for (unsigned i = 0; i < engines->count; i++)
+		if (engines->engine[i] != &sim_engine)
+			other = engines->engine[i];
+	if (!other)
+		return true;
+	if (!inexpressible_load(&all->list, err))
+		return false;
+	for (size_t i = 0; whole && !all->unreadable && i < all->list.n; i++)
+		if (!in_corpus(all, all->list.v[i].id))
+			return error_set(err, "%s:%u: there is no scenario or guest %s",
+					 all->list.path, all->list.v[i].line, all->list.v[i].id);
+	host = other->host ? other->host() : NULL;
+	for (size_t i = 0; i < all->count; i++) {
+		struct attack_case *c = &all->item[i];
+		const struct inexpressible_line *l =
+			inexpressible_find(&all->list, host, scenario_id(c->scenario));
+
+		if (l)
+			c->unrun = l->reason;
+		else if (scenario_class(c->scenario) == SCN_RACE)
+			c->unrun = "a race: for the simulator alone";
+	}
+	return true;
+}
+
+void attack_cases_free(struct attack_cases *all)
+{
+	for (size_t i = 0; i < all->count; i++) {
+		scenario_free(all->item[i].scenario);
+		free(all->item[i].path);
+	}
+	free(all->item);
+	inexpressible_free(&all->list);
+	memset(all, 0, sizeof(*all));
+}
+
+bool attack_run(const struct attack_cases *all, struct attack_case *c,
+		const struct attack_options *o, struct log_copy *copy, struct error *err)
+{
+	struct scenario_options so = {
+		.engine = o->engine,
+		.corpus = all->corpus,
+		.seed = o->seed,
+		.x = o->x,
+		.copy = copy,
+	};
+	struct timespec start, end;
+	bool ok;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	ok = scenario_run(c->scenario, &so, &c->result, err);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	c->ms = (double)(end.tv_sec - start.tv_sec) * 1e3 +
+		(double)(end.tv_nsec - start.tv_nsec) / 1e6;
+	return ok;
+}
