@@ -223,7 +223,6 @@ static void choices(void **state)
 	s.h->choices.count = 1;
 	site->count = 1;
 	memcpy(r, at(&s, s.h->choice_relocs.offset), sizeof(r));
-	n = s.h->choice_relocs.offset;
 	memcpy(at(&s, s.h->names.offset), r, sizeof(r));
 	s.h->choice_relocs.offset = s.h->names.offset;
 	s.h->choice_relocs.count = 1;
