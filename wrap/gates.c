@@ -49,6 +49,25 @@ static const uint8_t x_bytes[GM_X_KINDS][GM_X_BYTES] = {
 	[GM_X_NOP] = { 0x0f, 0x1f, 0x00 },
 };
 
+static const char *const thunk_names[16] = {
+	"__guard_thunk_rax",
+	"__guard_thunk_rcx",
+	"__guard_thunk_rdx",
+	"__guard_thunk_rbx",
+	NULL,
+	"__guard_thunk_rbp",
+	"__guard_thunk_rsi",
+	"__guard_thunk_rdi",
+	"__guard_thunk_r8",
+	"__guard_thunk_r9",
+	"__guard_thunk_r10",
+	"__guard_thunk_r11",
+	"__guard_thunk_r12",
+	"__guard_thunk_r13",
+	"__guard_thunk_r14",
+	"__guard_thunk_r15",
+};
+
 /* A section in the making. */
 struct emit {
 	struct vec bytes, rels;
@@ -325,6 +344,42 @@ static void make_rodata(struct module *m)
 	finish(&m->sections[m->rodata_section], &words);
 }
 
+int gates_inner(const struct module *m, const char *import)
+{
+	return m->opt->no_inner_lib ? -1 : inner_find(import);
+}
+
+/* A name for people and for whoever checks: what starts here in .guard.text. */
+static void name_code(struct module *m, const char *name, uint64_t offset, uint64_t size)
+{
+	uint32_t sym = object_add_symbol(m, name, m->thunks_section, offset, STT_FUNC);
+
+	m->symbols[sym].sym.st_size = size;
+}
+
+/* The copies that are used, in the order of their list; aliases are one. */
+static void make_inner(struct module *m, struct emit *e)
+{
+	const uint8_t *last = NULL;
+
+	for (unsigned i = 0; i < INNER_COPIES; i++) {
+		const struct inner_copy *c = inner_copy(i);
+
+		if (!m->inner[i].calls && !m->inner[i].jumps)
+			continue;
+		if (c->code == last) {
+			m->inner[i].offset = m->inner[i - 1].offset;
+			continue;
+		}
+		align(e, 16);
+		m->inner[i].offset = (uint32_t)e->bytes.count;
+		put(e, c->code, (size_t)(c->end - c->code));
+		name_code(m, c->symbol, m->inner[i].offset, (uint64_t)(c->end - c->code));
+		last = c->code;
+	}
+	m->leaf_end = (uint32_t)e->bytes.count;
+}
+
 /* Makes the contents of the new sections. A branch to f needs f's own symbol at offset 0 of it. */
 bool gates_make(struct module *m)
 {
@@ -333,9 +388,14 @@ bool gates_make(struct module *m)
 	put1(&thunks, 0xc3); /* the return thunk, __fentry__ too */
 	put1(&thunks, 0xcc);
 	m->ret_thunk = 0;
+	name_code(m, "__guard_return", 0, 1);
+	make_inner(m, &thunks);
 	for (unsigned reg = 0; reg < 16; reg++)
-		if (m->thunk_regs & 1u << reg)
+		if (m->thunk_regs & 1u << reg) {
 			make_thunk(m, &thunks, reg);
+			name_code(m, thunk_names[reg], m->thunk[reg],
+				  thunks.bytes.count - m->thunk[reg]);
+		}
 	align(&thunks, 16);
 	for (size_t i = 0; i < m->gates.count; i++)
 		make_gate(m, &gates, (struct gate *)m->gates.data + i);

@@ -76,7 +76,7 @@ static uint32_t branch_depth(struct module *m, uint32_t self, const struct insn 
 		if (r->sym == m->gates_sym)
 			return pushed;
 		if (r->sym == m->thunks_sym)
-			return (uint64_t)(r->addend + 4) == m->ret_thunk ? pushed : UNBOUNDED;
+			return (uint64_t)(r->addend + 4) < m->leaf_end ? pushed : UNBOUNDED;
 		section = m->symbols[r->sym].sym.st_shndx;
 		target = r->addend + 4 + (int64_t)m->symbols[r->sym].sym.st_value;
 	}

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "lib/elf.h"
+#include "wrap/inner.h"
 #include "wrap/wrap.h"
 
 #define WRAP_NONE 0xffffffffu
@@ -244,7 +245,12 @@ struct module {
 	uint32_t gates_section, thunks_section; /* new sections */
 	uint32_t gates_sym, thunks_sym;		/* new symbols: their section's start */
 	uint32_t ret_thunk;			/* offset of the inner return thunk */
-	uint32_t thunk[16];			/* offset of each register's thunk */
+	uint32_t leaf_end; /* of .guard.text: before it only code that calls nothing */
+	struct inner_use {
+		uint32_t calls, jumps; /* branches to it */
+		uint32_t offset;       /* in .guard.text */
+	} inner[INNER_COPIES];
+	uint32_t thunk[16]; /* offset of each register's thunk */
 	uint32_t indirect_gate[16];
 
 	struct segment segments[GM_MAX_SEGMENTS];
@@ -326,6 +332,8 @@ bool rel_resolve(struct module *m, const struct section *s, const struct rel *r,
 void gates_sections(struct module *m); /* new sections and symbols, without contents */
 bool gates_plan(struct module *m);
 bool gates_make(struct module *m);
+/* The inner copy that branches to this import lead to, -1: none, they leave. */
+int gates_inner(const struct module *m, const char *import);
 
 /* layout.c */
 bool layout_make(struct module *m);
@@ -365,6 +373,7 @@ uint32_t tramp_at(const struct module *m, uint64_t offset);
 /* unwind.c, orc.c, ehframe.c */
 bool unwind_make(struct module *m);
 bool orc_read(struct module *m);
+void orc_extend(struct module *m); /* rows for what is new; after orc_read() */
 bool ehframe_read(struct module *m);
 void unwind_add(struct module *m, uint32_t section, uint64_t offset, const struct gm_unwind *rule);
 /* The row that holds at a place, rows.count if none does; its rule, NULL. After unwind_make(). */

@@ -6,6 +6,7 @@
  */
 #include "wrap/module.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -20,6 +21,15 @@ enum {
 	ORC_BP_INDIRECT,
 	ORC_SP_INDIRECT
 };
+
+/* A copy of its contents with room for more. */
+static uint8_t *grown(const struct section *s, size_t more)
+{
+	uint8_t *copy = wrap_alloc(s->hdr.sh_size + more, 1);
+
+	memcpy(copy, s->data, s->hdr.sh_size);
+	return copy;
+}
 
 static bool rule_of(const uint8_t *record, struct gm_unwind *u)
 {
@@ -57,6 +67,39 @@ static bool rule_of(const uint8_t *record, struct gm_unwind *u)
 	case ORC_BP: u->bp_rule = GM_BP_AT_BP; return true;
 	default: return false;
 	}
+}
+
+/*
+ * Rows for what is new. The kernel's own unwinder, which sorts them when it loads the module,
+ * follows a thunk or an inner copy like a function that has pushed nothing. What stands behind a
+ * gate is the guard's secret: there the stack ends.
+ */
+void orc_extend(struct module *m)
+{
+	static const uint8_t plain[] = { 8, 0, 0, 0, ORC_SP, 0 }, end[] = { 0, 0, 0, 0, 0, 1 << 2 };
+	struct section *d = &m->sections[section_named(m, ".orc_unwind")];
+	struct section *p = &m->sections[section_named(m, ".orc_unwind_ip")];
+	const uint32_t syms[] = { m->thunks_sym, m->gates_sym };
+	struct rel *rels;
+
+	if (d->role != ROLE_TABLE || p->role != ROLE_TABLE)
+		return;
+	rels = wrap_alloc(p->nrels + 2, sizeof(*rels));
+	memcpy(rels, p->rels, p->nrels * sizeof(*rels));
+	free(p->rels);
+	p->rels = rels;
+	for (unsigned i = 0; i < 2; i++)
+		rels[p->nrels++] = (struct rel){ .offset = p->hdr.sh_size + 4ull * i,
+						 .type = R_X86_64_PC32,
+						 .sym = syms[i] };
+	d->own = grown(d, sizeof(plain) + sizeof(end));
+	memcpy(d->own + d->hdr.sh_size, plain, sizeof(plain));
+	memcpy(d->own + d->hdr.sh_size + sizeof(plain), end, sizeof(end));
+	d->data = d->own;
+	d->hdr.sh_size += sizeof(plain) + sizeof(end);
+	p->own = grown(p, 8);
+	p->data = p->own;
+	p->hdr.sh_size += 8;
 }
 
 /* Reads both sections, if they are there. */

@@ -171,6 +171,7 @@ static bool plan_branch(struct module *m, const struct section *s, const struct 
 	bool call = insn_around(s, r->offset)->kind == INSN_CALL;
 	const char *name = m->symbols[r->sym].name;
 	unsigned reg = 0;
+	int inner;
 
 	if (r->type != R_X86_64_PC32 && r->type != R_X86_64_PLT32)
 		return refuse(m, r->file, "%s+0x%llx: branch by relocation type %u", s->name,
@@ -207,6 +208,11 @@ static bool plan_branch(struct module *m, const struct section *s, const struct 
 		return refuse(m, r->file, "%s+0x%llx: thunk %s has no replacement", s->name,
 			      (unsigned long long)r->offset, name);
 	case THUNK_NONE: break;
+	}
+	inner = gates_inner(m, name);
+	if (inner >= 0) {
+		*(call ? &m->inner[inner].calls : &m->inner[inner].jumps) += 1;
+		return true;
 	}
 	m->imports[r->sym].sym = r->sym;
 	*(call ? &m->imports[r->sym].calls : &m->imports[r->sym].jumps) += 1;
@@ -289,6 +295,7 @@ static bool retarget_section(struct module *m, struct section *s)
 		int64_t correction;
 		uint32_t f;
 		unsigned reg = 0;
+		int inner;
 
 		if (!rel_resolve(m, s, r, &t))
 			return false;
@@ -316,6 +323,12 @@ static bool retarget_section(struct module *m, struct section *s)
 				point(r, m->thunks_sym, (int64_t)m->ret_thunk - correction);
 				break;
 			default:
+				inner = gates_inner(m, m->symbols[r->sym].name);
+				if (inner >= 0) {
+					point(r, m->thunks_sym,
+					      (int64_t)m->inner[inner].offset - correction);
+					break;
+				}
 				point(r, m->gates_sym,
 				      (int64_t)m->imports[r->sym].gate * GM_GATE_BYTES -
 					      correction);

@@ -159,5 +159,6 @@ bool unwind_make(struct module *m)
 	for (uint32_t i = 1; i < m->nsections; i++)
 		if (m->sections[i].role == ROLE_TEXT && !covered(m, i))
 			return false;
+	orc_extend(m);
 	return true;
 }

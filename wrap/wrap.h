@@ -26,6 +26,7 @@ struct wrap_options {
 	const struct wrap_privilege
 		*privileges; /* PRIVATE is added if there is a private section */
 	size_t privilege_count;
+	bool no_inner_lib; /* calls of memcpy and the like leave, as all others do */
 };
 
 struct wrap_result {
