@@ -164,7 +164,7 @@ void sim_monitor(struct sim_job *j)
 		return;
 	r = sim_space_find(j->s, a);
 	p = sim_space_bytes(j->s, a, &avail);
-	if (!r || !p || !(r->flags & REGION_GUEST))
+	if (!p || !(r->flags & REGION_GUEST))
 		return;
 	v->monitor_gpa = r->gpa + (a - r->gva);
 	memcpy(v->monitor, p, sizeof(v->monitor));
