@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/json.h"
 #include "cli/options.h"
 #include "cli/show.h"
 #include "cli/verbs.h"
@@ -71,14 +72,14 @@ static void print_places(const char *title, const json_t *list)
 	}
 }
 
-static void print_module(const json_t *r)
+static void print_module(const char *path, const json_t *r)
 {
 	const json_t *sizes = json_object_get(r, "sizes"), *t = json_object_get(r, "thunks");
 	const json_t *e;
 	size_t i;
 
-	printf("%s: module %s%s: %lld bytes of code, %lld instructions, %lld gates\n",
-	       str(r, "file"), str(r, "name"),
+	printf("%s: module %s%s: %lld bytes of code, %lld instructions, %lld gates\n", path,
+	       str(r, "name"),
 	       json_is_true(json_object_get(r, "linux")) ? "" : " (no Linux module)",
 	       num(sizes, "code"), num(sizes, "instructions"), num(sizes, "gates"));
 	print_segments(r);
@@ -101,27 +102,26 @@ static void print_module(const json_t *r)
 	print_places("crossing instructions of its own", json_object_get(r, "own_crossings"));
 }
 
-static void print_wrapped(const json_t *r)
+static void print_wrapped(const char *path, const json_t *r)
 {
 	const json_t *g;
 	size_t i;
 
-	printf("%s: wrapped module\ngates (%zu): offset, kind, X at, target\n", str(r, "file"),
+	printf("%s: wrapped module\ngates (%zu): offset, kind, X at, target\n", path,
 	       json_array_size(json_object_get(r, "gates")));
 	json_array_foreach(json_object_get(r, "gates"), i, g)
 		printf("  0x%05llx %-15s %lld  %s\n", num(g, "offset"), str(g, "kind"), num(g, "x"),
 		       str(g, "target"));
 }
 
-static void print_manifest(const json_t *r)
+static void print_manifest(const char *path, const json_t *r)
 {
 	static const char *const counts[] = { "gates", "entries",      "imports",     "relocations",
 					      "sites", "return_sites", "unwind_rows", "fixups" };
 	const json_t *p;
 	size_t i;
 
-	printf("%s: manifest of %s\n  sha256 %s\n", str(r, "file"), str(r, "name"),
-	       str(r, "sha256"));
+	printf("%s: manifest of %s\n  sha256 %s\n", path, str(r, "name"), str(r, "sha256"));
 	print_segments(r);
 	for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
 		printf("  %6lld %s\n", num(r, counts[i]), counts[i]);
@@ -131,50 +131,70 @@ static void print_manifest(const json_t *r)
 	printf("\n");
 }
 
-static int print(json_t *report, bool as_json, void (*as_text)(const json_t *))
-{
-	char *text = as_json ? json_dumps(report, JSON_INDENT(2)) : NULL;
+/*
+ * A report is made under a name that JSON can hold, whatever bytes the path has. For people, and in
+ * errors, it is the path again.
+ */
+struct subject {
+	const char *path, *name;
+};
 
+static int failed(const struct subject *s, struct error *err)
+{
+	struct error rest = *err;
+	size_t len = strlen(s->name);
+
+	if (strncmp(rest.text, s->name, len) == 0)
+		error_set(err, "%s%s", s->path, rest.text + len);
+	return verb_error("inspect", err);
+}
+
+static int print(const struct subject *s, json_t *report, struct error *err, bool as_json,
+		 void (*as_text)(const char *path, const json_t *))
+{
+	char *text;
+
+	if (!report)
+		return failed(s, err);
+	text = as_json ? json_dumps(report, JSON_INDENT(2)) : NULL;
 	if (text)
 		puts(text);
 	else
-		as_text(report);
+		as_text(s->path, report);
 	free(text);
 	json_decref(report);
 	return EXIT_EXPECTED;
 }
 
-static int inspect_json(const char *path, const struct blob *in, const char *binary)
+static int inspect_json(const struct subject *s, const struct blob *in, const char *binary)
 {
 	struct blob manifest;
 	struct error err;
 	json_t *report;
-	bool ok = true;
 
-	if (!manifest_from_json(path, (const char *)in->data, in->size, &manifest, &err))
+	if (!manifest_from_json(s->path, (const char *)in->data, in->size, &manifest, &err))
 		return verb_error("inspect", &err);
-	if (binary)
-		ok = blob_write(binary, manifest.data, manifest.size, &err);
-	report = ok ? report_manifest(path, &manifest, &err) : NULL;
+	if (binary && !blob_write(binary, manifest.data, manifest.size, &err)) {
+		blob_free(&manifest);
+		return verb_error("inspect", &err);
+	}
+	report = report_manifest(s->name, &manifest, &err);
 	blob_free(&manifest);
-	return report ? print(report, false, print_manifest) : verb_error("inspect", &err);
+	return print(s, report, &err, false, print_manifest);
 }
 
-static int inspect_manifest(const char *path, const struct blob *in, bool as_json)
+static int inspect_manifest(const struct subject *s, const struct blob *in, bool as_json)
 {
 	struct error err;
-	json_t *report;
 	char *text;
 
-	if (as_json) {
-		if (!manifest_to_json(path, in, &text, &err))
-			return verb_error("inspect", &err);
-		fputs(text, stdout);
-		free(text);
-		return EXIT_EXPECTED;
-	}
-	report = report_manifest(path, in, &err);
-	return report ? print(report, false, print_manifest) : verb_error("inspect", &err);
+	if (!as_json)
+		return print(s, report_manifest(s->name, in, &err), &err, false, print_manifest);
+	if (!manifest_to_json(s->path, in, &text, &err))
+		return verb_error("inspect", &err);
+	fputs(text, stdout);
+	free(text);
+	return EXIT_EXPECTED;
 }
 
 static bool starts(const struct blob *in, const char *magic)
@@ -182,27 +202,34 @@ static bool starts(const struct blob *in, const char *magic)
 	return in->size >= strlen(magic) && memcmp(in->data, magic, strlen(magic)) == 0;
 }
 
+static int inspect_as(const struct subject *s, const struct blob *in,
+		      const struct wrap_options *opt, bool as_json, const char *binary)
+{
+	struct error err = { "" };
+	struct guard_binding b;
+
+	if (starts(in, "GHBIND"))
+		return binding_peek(s->path, in, &b, &err)
+			       ? show_binding(s->path, &b, false, NULL, as_json)
+			       : verb_error("inspect", &err);
+	if (starts(in, "GHMANIF"))
+		return inspect_manifest(s, in, as_json);
+	if (starts(in, "{"))
+		return inspect_json(s, in, binary);
+	if (report_is_wrapped(s->path, in))
+		return print(s, report_wrapped(s->name, in, &err), &err, as_json, print_wrapped);
+	return print(s, report_module(opt, s->name, in, &err), &err, as_json, print_module);
+}
+
 static int inspect(const char *path, const struct blob *in, const struct wrap_options *opt,
 		   bool as_json, const char *binary)
 {
-	struct guard_binding b;
-	struct error err;
-	json_t *report;
+	json_t *name = text_json(path);
+	const struct subject s = { path, name ? json_string_value(name) : "?" };
+	int rc = inspect_as(&s, in, opt, as_json, binary);
 
-	if (starts(in, "GHBIND"))
-		return binding_peek(path, in, &b, &err)
-			       ? show_binding(path, &b, false, NULL, as_json)
-			       : verb_error("inspect", &err);
-	if (starts(in, "GHMANIF"))
-		return inspect_manifest(path, in, as_json);
-	if (starts(in, "{"))
-		return inspect_json(path, in, binary);
-	if (report_is_wrapped(path, in)) {
-		report = report_wrapped(path, in, &err);
-		return report ? print(report, as_json, print_wrapped) : verb_error("inspect", &err);
-	}
-	report = report_module(opt, path, in, &err);
-	return report ? print(report, as_json, print_module) : verb_error("inspect", &err);
+	json_decref(name);
+	return rc;
 }
 
 int verb_inspect(int argc, char **argv)

@@ -241,6 +241,31 @@ cp "$BUILD/corpus/guests/hello.elf" "$tmp/"$'h\xe9llo.elf'
 gh run "$tmp/"$'h\xe9llo.elf' --json
 check 'a path that is no UTF-8: 0' status_is 0
 check 'has a ? there' json_has "input=$tmp/h?llo.elf"
+# So do inspect and bind, for each kind of file; people, and errors, get the name as it is.
+odd=$tmp/$'\xe9'
+mkdir "$odd"
+cp "$BUILD/corpus/modules/counter.ko" "$odd/c.ko"
+gh wrap "$odd/c.ko" --output "$odd/w.ko" --manifest "$odd/m"
+check 'wrap in a folder whose name is not UTF-8: 0' status_is 0
+gh bind --keygen "$odd/k" "$odd/m" --output "$odd/b"
+check 'bind there: 0' status_is 0
+for file in c.ko w.ko b; do
+	gh inspect "$odd/$file" --json
+	check "inspect $file --json there: 0" status_is 0
+	check 'has a ? there, too' json_has "file=$tmp/?/$file"
+	gh inspect "$odd/$file"
+	check "inspect $file there: 0" grep -qaF "$odd/$file: " "$tmp/out"
+done
+gh inspect "$odd/m" --json
+check 'inspect of a manifest there, --json: 0' status_is 0
+gh inspect "$odd/m"
+check 'and in words: 0' grep -qaF "$odd/m: manifest of c" "$tmp/out"
+gh bind --show "$odd/b" --pub "$odd/k.pub" --json
+check 'bind --show --json there' json_has "file=$tmp/?/b" verified=True
+head -c 700 "$odd/c.ko" >"$odd/short.ko"
+gh inspect "$odd/short.ko" --json
+check 'a short file there: 2' status_is 2
+check 'its name as it is' grep -qaF "$odd/short.ko: offset " "$tmp/err"
 gh attack --list --json
 check 'attack --list --json: 0' status_is 0
 check 'is JSON' json_has 0.id 0.title 9.id
