@@ -4,8 +4,6 @@
  * Keys are one line of text each; the public one lies beside the secret one as FILE.pub.
  */
 #define _GNU_SOURCE /* asprintf */
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -61,22 +59,18 @@ static void help(void)
 static bool write_key(const char *path, const char *label, const uint8_t *bytes, size_t n,
 		      mode_t mode, struct error *err)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+	char hex[2 * BINDING_SECRET_BYTES + 1] = "", *text;
+	bool ok;
+	int size;
 
-	if (!f) {
-		error_set(err, "%s: cannot create: %s", path, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	fputs(label, f);
-	for (size_t i = 0; i < n; i++)
-		fprintf(f, "%02x", bytes[i]);
-	fputc('\n', f);
-	if (ferror(f) | fclose(f))
-		return error_set(err, "%s: cannot write: %s", path, strerror(errno));
-	return true;
+	for (size_t i = 0; i < n && i < BINDING_SECRET_BYTES; i++)
+		snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+	size = asprintf(&text, "%s%s\n", label, hex);
+	if (size < 0)
+		return error_set(err, "%s: out of memory", path);
+	ok = blob_create(path, text, (size_t)size, mode, err);
+	free(text);
+	return ok;
 }
 
 static bool read_key(const char *path, const char *label, uint8_t *bytes, size_t n,
@@ -110,18 +104,39 @@ static bool read_key(const char *path, const char *label, uint8_t *bytes, size_t
 	return ok;
 }
 
-static bool make_keys(const char *path, struct binding_key *key, struct error *err)
+/* The key pair at path and path.pub, as far as this run has made it. */
+struct key_files {
+	const char *secret;
+	char *pub;
+};
+
+static bool make_keys(const char *path, struct binding_key *key, struct key_files *made,
+		      struct error *err)
 {
 	char *pub;
-	bool ok;
 
 	if (asprintf(&pub, "%s.pub", path) < 0)
 		return error_set(err, "%s: out of memory", path);
-	ok = binding_keygen(key, NULL, err) &&
-	     write_key(path, SECRET_LABEL, key->secret_key, BINDING_SECRET_BYTES, 0600, err) &&
-	     write_key(pub, PUBLIC_LABEL, key->public_key, BINDING_PUBLIC_BYTES, 0666, err);
-	free(pub);
-	return ok;
+	if (!binding_keygen(key, NULL, err) ||
+	    !write_key(pub, PUBLIC_LABEL, key->public_key, BINDING_PUBLIC_BYTES, 0666, err)) {
+		free(pub);
+		return false;
+	}
+	made->pub = pub;
+	if (!write_key(path, SECRET_LABEL, key->secret_key, BINDING_SECRET_BYTES, 0600, err))
+		return false;
+	made->secret = path;
+	return true;
+}
+
+/* A run that fails leaves no keys behind: nobody would know of the secret one. */
+static void forget_keys(struct key_files *made, bool remove)
+{
+	if (remove && made->secret)
+		unlink(made->secret);
+	if (remove && made->pub)
+		unlink(made->pub);
+	free(made->pub);
 }
 
 /* ---- what is bound ---- */
@@ -220,6 +235,7 @@ static int sign(const struct bind_options *o)
 	struct guard_binding b;
 	struct binding_key key = { 0 };
 	struct blob manifest = { 0 }, file = { 0 };
+	struct key_files made = { 0 };
 	struct error err;
 	int rc = EXIT_EXPECTED;
 
@@ -229,7 +245,7 @@ static int sign(const struct bind_options *o)
 		rc = verb_error("bind", &err);
 	if (!rc && o->manifest)
 		rc = fill(o, &manifest, &b);
-	if (!rc && o->keygen && !make_keys(o->keygen, &key, &err))
+	if (!rc && o->keygen && !make_keys(o->keygen, &key, &made, &err))
 		rc = verb_error("bind", &err);
 	if (!rc && o->key &&
 	    !read_key(o->key, SECRET_LABEL, key.secret_key, BINDING_SECRET_BYTES, &err))
@@ -238,6 +254,7 @@ static int sign(const struct bind_options *o)
 	    (!binding_sign(&b, &key, &file, &err) ||
 	     !blob_write(o->output, file.data, file.size, &err)))
 		rc = verb_error("bind", &err);
+	forget_keys(&made, rc != EXIT_EXPECTED);
 	blob_free(&manifest);
 	blob_free(&file);
 	return rc;

@@ -218,6 +218,34 @@ bool blob_write(const char *path, const void *data, size_t size, struct error *e
 	return ok;
 }
 
+bool blob_create(const char *path, const void *data, size_t size, mode_t mode, struct error *err)
+{
+	mode_t mask = umask(077);
+	char *tmp;
+	bool ok;
+	int fd;
+
+	umask(mask);
+	if (asprintf(&tmp, "%s.XXXXXX", path) < 0)
+		return error_set(err, "%s: out of memory", path);
+	fd = mkostemp(tmp, O_CLOEXEC);
+	if (fd < 0) {
+		free(tmp);
+		return fail(err, path, "cannot create");
+	}
+	ok = write_whole(fd, data, size) && fchmod(fd, mode & ~mask) == 0 && fsync(fd) == 0;
+	if (close(fd) < 0)
+		ok = false;
+	if (!ok)
+		fail(err, path, "cannot write");
+	/* Unlike rename() this never takes the place of a file, nor follows a symlink. */
+	else if (link(tmp, path) < 0)
+		ok = fail(err, path, "cannot create");
+	unlink(tmp);
+	free(tmp);
+	return ok;
+}
+
 bool blob_writable(const char *path, struct error *err)
 {
 	struct sink s;

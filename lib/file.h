@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "lib/error.h"
 
@@ -21,6 +22,8 @@ bool blob_read(struct blob *b, const char *path, size_t max, struct error *err);
  * device, a FIFO) is written in place.
  */
 bool blob_write(const char *path, const void *data, size_t size, struct error *err);
+/* Makes a new file of this mode, less the umask: whole or not at all, and never over another. */
+bool blob_create(const char *path, const void *data, size_t size, mode_t mode, struct error *err);
 /* Could blob_write() write there? Leaves what is there alone. */
 bool blob_writable(const char *path, struct error *err);
 /* Do both name one regular file, or one place where there is none yet? */

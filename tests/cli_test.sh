@@ -161,6 +161,33 @@ check 'bind over its manifest: 2 and one line' one_line_error
 gh bind "$out/x.manifest" --keygen "$out/key2" -o "$out/key2.pub"
 check 'bind over the key that it makes: 2 and one line' one_line_error
 check 'no key was made' [ ! -e "$out/key2" ]
+gh bind --keygen "$out/key"
+check 'a second key pair of one name: 2 and one line' one_line_error
+check 'the first one is unharmed' cmp -s "$out/key" "$out/key.copy"
+echo mine >"$out/key3.pub"
+gh bind --keygen "$out/key3"
+check 'a public key in the way: 2 and one line' one_line_error
+check 'no secret key stays behind' [ ! -e "$out/key3" ]
+check 'what was in the way does' [ "$(cat "$out/key3.pub")" = mine ]
+echo mine >"$out/key4"
+gh bind --keygen "$out/key4"
+check 'a secret key in the way: 2 and one line' one_line_error
+check 'no public key stays behind' [ ! -e "$out/key4.pub" ]
+check 'what was in the way does, too' [ "$(cat "$out/key4")" = mine ]
+# As on a full disk: nothing has room; the public key alone; both keys, but not the binding.
+for bytes in 0 100 200; do
+	python3 -c '
+import os, resource, sys
+n = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (n, n))
+os.execv(sys.argv[2], sys.argv[2:])
+' $bytes "$GUARDHOUSE" bind "$out/x.manifest" --keygen "$out/key5" -o "$out/key5.binding" 2>&1 |
+		cat >"$tmp/err"
+	status=${PIPESTATUS[0]}
+	: >"$tmp/out"
+	check "no room for files of more than $bytes bytes: 2 and one line" one_line_error
+	check 'nothing stays behind' [ "$(find "$out" -name 'key5*' | wc -l)" = 0 ]
+done
 
 # stdout that cannot be written.
 for verb in --help --version 'run counter' 'attack --list' 'attack C0 --json'; do
