@@ -213,8 +213,7 @@ static bool find_module(const char *guest, const char *file, char path[CORPUS_PA
 	snprintf(rel, sizeof(rel), "modules/%s", file);
 	if (corpus_find(rel, path, NULL))
 		return true;
-	return error_set(err,
-			 "offset 0x0: module %s is neither beside the guest nor in the corpus",
+	return error_set(err, "offset 0x0: module %s is neither beside the guest nor in the corpus",
 			 file);
 }
 

@@ -177,16 +177,17 @@ static void from_engine(struct kvm_segment *s, const struct engine_segment *in)
 	s->unusable = !s->present;
 }
 
+/* One entry, laid out as struct kvm_msrs with its entry behind it. */
+struct one_msr {
+	uint32_t nmsrs, pad;
+	struct kvm_msr_entry entry;
+};
+_Static_assert(offsetof(struct one_msr, entry) == sizeof(struct kvm_msrs), "as the kernel has it");
+
 bool kv_msr_get(struct kv_vcpu *v, uint32_t msr, uint64_t *value)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} m;
+	struct one_msr m = { .nmsrs = 1, .entry.index = msr };
 
-	memset(&m, 0, sizeof(m));
-	m.head.nmsrs = 1;
-	m.entry.index = msr;
 	if (ioctl(v->fd, KVM_GET_MSRS, &m) != 1)
 		return false;
 	*value = m.entry.data;
@@ -195,15 +196,8 @@ bool kv_msr_get(struct kv_vcpu *v, uint32_t msr, uint64_t *value)
 
 bool kv_msr_set(struct kv_vcpu *v, uint32_t msr, uint64_t value)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} m;
+	struct one_msr m = { .nmsrs = 1, .entry = { .index = msr, .data = value } };
 
-	memset(&m, 0, sizeof(m));
-	m.head.nmsrs = 1;
-	m.entry.index = msr;
-	m.entry.data = value;
 	return ioctl(v->fd, KVM_SET_MSRS, &m) == 1;
 }
 
