@@ -107,8 +107,11 @@ bool kv_depart(struct kv_vcpu *v, enum guard_cause cause, uint8_t vector)
 	return carry_out(v, &ev, &d);
 }
 
-/* A repeated instruction goes on next to where it was, while RCX runs down. */
-static bool same_instruction(struct kv_vcpu *v, uint64_t gpa, uint64_t rip)
+/*
+ * A repeated instruction goes on next to where it was, while RCX runs down. RCX is counted down by
+ * the time a turn's write is seen, so the next turn's read finds it unchanged.
+ */
+static bool same_instruction(struct kv_vcpu *v, uint64_t gpa, uint64_t rip, bool write)
 {
 	const struct kv_touch *t = &v->touch;
 	uint64_t done;
@@ -116,18 +119,20 @@ static bool same_instruction(struct kv_vcpu *v, uint64_t gpa, uint64_t rip)
 	if (!t->open || !t->rep)
 		return t->open;
 	done = t->rcx - kv_regs(v)->rcx;
-	return t->rip == rip && done && done < KV_PAGE && gpa - t->gpa + KV_PAGE < 2 * KV_PAGE;
+	return t->rip == rip && (done || (t->write && !write)) && done < KV_PAGE &&
+	       gpa - t->gpa + KV_PAGE < 2 * KV_PAGE;
 }
 
-void kv_touch(struct kv_vcpu *v, uint64_t gpa, uint64_t rip)
+void kv_touch(struct kv_vcpu *v, uint64_t gpa, uint64_t rip, bool write)
 {
 	struct kv_touch *t = &v->touch;
 	struct guard_decision d;
 	struct guard_event ev;
-	bool same = same_instruction(v, gpa, rip);
+	bool same = same_instruction(v, gpa, rip, write);
 
 	t->open = true;
 	t->rep = false;
+	t->write = write;
 	t->rip = rip;
 	t->gpa = gpa;
 	t->rcx = kv_regs(v)->rcx;

@@ -91,6 +91,7 @@ struct kv_slots {
 struct kv_touch {
 	bool open; /* it is not finished */
 	bool rep;  /* it is between two turns of its REP */
+	bool write;
 	uint64_t rip, gpa, rcx;
 };
 
@@ -240,7 +241,7 @@ void kv_cross_fetch(struct kv_vcpu *v);
 /* DEPART, if v is privileged. false: v must not go on (stopped, VM ends). */
 bool kv_depart(struct kv_vcpu *v, enum guard_cause cause, uint8_t vector);
 /* Judges a TOUCH of gpa (or a port) by the instruction at rip. */
-void kv_touch(struct kv_vcpu *v, uint64_t gpa, uint64_t rip);
+void kv_touch(struct kv_vcpu *v, uint64_t gpa, uint64_t rip, bool write);
 void kv_kick(struct engine *e, uint32_t vcpus);
 
 /* ---- exits.c ---- */

@@ -38,7 +38,7 @@ void kv_physical(struct kv_vcpu *v, uint8_t view, uint64_t gpa, uint8_t *data, u
 			break;
 		}
 		if (!(p.flags & ENGINE_PAGE_WRITE)) {
-			kv_touch(v, gpa, kv_rip(v));
+			kv_touch(v, gpa, kv_rip(v), write);
 			break;
 		}
 		if (p.flags & ENGINE_PAGE_TRACKED) {
@@ -52,7 +52,7 @@ void kv_physical(struct kv_vcpu *v, uint8_t view, uint64_t gpa, uint8_t *data, u
 	case ENGINE_PAGE_ONES:
 		if (!write)
 			memset(data, p.kind == ENGINE_PAGE_ZEROS ? 0 : 0xff, len);
-		kv_touch(v, gpa, kv_rip(v));
+		kv_touch(v, gpa, kv_rip(v), write);
 		break;
 	case ENGINE_PAGE_HOLE:
 		if (!write)

@@ -5,19 +5,23 @@
 #include <signal.h>
 #include <sys/time.h>
 
-bool kt_usable(void)
+void kt_run(void **state)
 {
-	struct vm_config cfg = { .engine = &kvm_engine, .vcpus = 1, .x_kind = GM_X_OUT };
+	static const struct vm_config cfg = { .engine = &kvm_engine,
+					      .vcpus = 1,
+					      .x_kind = GM_X_OUT };
 	struct error err = { "" };
 	struct vm *vm = vm_create(&cfg, &err);
+	CMUnitTestFunction test;
 
+	memcpy(&test, state, sizeof(test));
 	sv_engine = &kvm_engine;
-	if (vm) {
-		vm_destroy(vm);
-		return true;
+	if (!vm) {
+		printf("SKIP: %s\n", err.text);
+		skip();
 	}
-	printf("SKIP: %s\n", err.text);
-	return false;
+	vm_destroy(vm);
+	test(state);
 }
 
 unsigned kt_descriptors(void)

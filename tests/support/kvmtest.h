@@ -6,8 +6,13 @@
 #include "tests/support/simvm.h"
 #include "tests/support/vmtest.h"
 
-/* Chooses the KVM engine for sv_create(). false: there is none here; "SKIP: why" is printed. */
-bool kt_usable(void);
+/* A test on the KVM engine: sv_create() takes it. Skips with "SKIP: why" if there is none here. */
+#define KT_TEST(f)                                                                                 \
+	{                                                                                          \
+#f, kt_run, NULL, NULL, (void *)(f)                                                \
+	}
+/* *state is the test. */
+void kt_run(void **state);
 /* Open file descriptors of this process. */
 unsigned kt_descriptors(void);
 /* Ends a run of s after `ms` milliseconds, as Ctrl-C would. */
