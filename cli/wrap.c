@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* guardhouse wrap: a kernel module in, a guarded module and its manifest out. */
+/*
+ * guardhouse wrap: a kernel module in, a guarded module and its manifest out; or a folder of them
+ * (wrap_all.c).
+ */
 #define _GNU_SOURCE /* asprintf */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/options.h"
 #include "cli/verbs.h"
+#include "cli/wrap_all.h"
 #include "wrap/wrap.h"
 
-#define MAX_MODULE_BYTES (256u << 20)
 #define MAX_PRIVATE 16u
+#define MAX_ENTRY_FILE (4u << 20)
 
 static const char *const privilege_kinds[GM_PRIVS] = {
 	[GM_PRIV_PRIVATE] = "private", [GM_PRIV_DEVICE] = "device", [GM_PRIV_MWAIT] = "mwait",
@@ -20,12 +25,21 @@ static const char *const privilege_kinds[GM_PRIVS] = {
 
 static void help(void)
 {
-	printf("usage: guardhouse wrap IN.ko -o OUT.ko [OPTION]...\n\n"
-	       "Puts gates around a relocatable kernel module and describes it in a manifest.\n\n"
+	printf("usage: guardhouse wrap IN.ko -o OUT.ko [OPTION]...\n"
+	       "       guardhouse wrap --all DIR -o DIR [OPTION]...\n\n"
+	       "Puts gates around a relocatable kernel module and describes it in a manifest.\n"
+	       "IN may be compressed (.ko.xz, .ko.zst); OUT never is.\n\n"
 	       "  -o, --output FILE     the wrapped module\n"
+	       "      --all DIR         every module below DIR, to the same places below the output\n"
+	       "                        folder; refused ones are listed. --json FILE: the summary\n"
+	       "  -j, --jobs N          processes for --all (default: as many as CPUs)\n"
 	       "  -m, --manifest FILE   the manifest (default: OUT.ko with .manifest for .ko)\n"
 	       "      --json FILE       the manifest for people\n"
-	       "      --x KIND          crossing instruction: vmmcall (default), vmcall, out, nop\n"
+	       "      --crossing KIND, --x KIND\n"
+	       "                        crossing instruction: vmmcall (default), vmcall, out, nop\n"
+	       "      --entries FILE    functions that may be entered, one name a line, # comments;\n"
+	       "                        init and exit always are. Default: all whose address is taken\n"
+	       "      --no-inner-lib    calls of memcpy and the like leave the module, too\n"
 	       "      --name NAME       of the module (default: from the file's name)\n"
 	       "      --private SECTION make it private memory, as .guard_private always is\n"
 	       "      --privilege KIND[:NAME[=FIRST[-LAST]]]\n"
@@ -79,6 +93,61 @@ static char *default_manifest(const char *output)
 	return asprintf(&path, "%.*s.manifest", (int)n, output) < 0 ? NULL : path;
 }
 
+/* The lines of --entries, cut up in place. */
+struct entry_list {
+	struct blob text;
+	const char **names;
+};
+
+static void free_entries(struct entry_list *l)
+{
+	blob_free(&l->text);
+	free(l->names);
+}
+
+static bool read_entries(struct entry_list *l, const char *path, struct wrap_options *opt,
+			 struct error *err)
+{
+	size_t lines = 1, n = 0;
+	char *grown, *save = NULL;
+
+	if (!blob_read(&l->text, path, MAX_ENTRY_FILE, err))
+		return false;
+	grown = realloc(l->text.data, l->text.size + 1);
+	if (grown) {
+		l->text.data = (uint8_t *)grown;
+		grown[l->text.size] = 0;
+		for (size_t i = 0; i < l->text.size; i++)
+			lines += grown[i] == '\n';
+		l->names = calloc(lines, sizeof(*l->names));
+	}
+	if (!l->names) {
+		free_entries(l);
+		return error_set(err, "%s: out of memory", path);
+	}
+	for (char *line = strtok_r(grown, "\r\n", &save); line;
+	     line = strtok_r(NULL, "\r\n", &save)) {
+		char *end = line + strcspn(line, "#");
+
+		line += strspn(line, " \t");
+		while (end > line && (end[-1] == ' ' || end[-1] == '\t'))
+			end--;
+		*(end > line ? end : line) = 0;
+		if (*line)
+			l->names[n++] = line;
+	}
+	opt->entries = l->names;
+	opt->entries_count = n;
+	return true;
+}
+
+static unsigned cpus(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n > 0 ? (unsigned)n : 1;
+}
+
 static bool write_all(const struct wrap_result *r, const char *input, const char *output,
 		      const char *manifest, const char *json, struct error *err)
 {
@@ -103,7 +172,7 @@ static bool wrap_file(const struct wrap_options *opt, const char *input, const c
 	bool ok;
 
 	if (!option_outputs(paths, 1, sizeof(paths) / sizeof(paths[0]), err) ||
-	    !blob_read(&in, input, MAX_MODULE_BYTES, err))
+	    !wrap_read(&in, input, err))
 		return false;
 	ok = wrap_module(opt, input, &in, &result, err);
 	if (ok) {
@@ -116,12 +185,27 @@ static bool wrap_file(const struct wrap_options *opt, const char *input, const c
 
 int verb_wrap(int argc, char **argv)
 {
-	enum { OPT_JSON = 256, OPT_X, OPT_NAME, OPT_PRIVATE, OPT_PRIVILEGE, OPT_HELP };
+	enum {
+		OPT_JSON = 256,
+		OPT_X,
+		OPT_NAME,
+		OPT_PRIVATE,
+		OPT_PRIVILEGE,
+		OPT_ALL,
+		OPT_ENTRIES,
+		OPT_NO_INNER,
+		OPT_HELP
+	};
 	static const struct option options[] = {
 		{ "output", required_argument, NULL, 'o' },
 		{ "manifest", required_argument, NULL, 'm' },
 		{ "json", required_argument, NULL, OPT_JSON },
 		{ "x", required_argument, NULL, OPT_X },
+		{ "crossing", required_argument, NULL, OPT_X },
+		{ "all", required_argument, NULL, OPT_ALL },
+		{ "jobs", required_argument, NULL, 'j' },
+		{ "entries", required_argument, NULL, OPT_ENTRIES },
+		{ "no-inner-lib", no_argument, NULL, OPT_NO_INNER },
 		{ "name", required_argument, NULL, OPT_NAME },
 		{ "private", required_argument, NULL, OPT_PRIVATE },
 		{ "privilege", required_argument, NULL, OPT_PRIVILEGE },
@@ -133,7 +217,9 @@ int verb_wrap(int argc, char **argv)
 	struct wrap_options opt = { .x = GM_X_VMMCALL,
 				    .private_sections = private_sections,
 				    .privileges = privileges };
-	const char *output = NULL, *manifest = NULL, *json = NULL;
+	const char *output = NULL, *manifest = NULL, *json = NULL, *all = NULL, *entries = NULL;
+	struct entry_list list = { 0 };
+	uint64_t jobs = 0;
 	struct error err;
 	char *own;
 	bool ok;
@@ -141,9 +227,16 @@ int verb_wrap(int argc, char **argv)
 
 	optind = 0;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "o:m:h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "o:m:j:h", options, NULL)) != -1) {
 		switch (c) {
 		case 'o': output = optarg; break;
+		case OPT_ALL: all = optarg; break;
+		case OPT_ENTRIES: entries = optarg; break;
+		case OPT_NO_INNER: opt.no_inner_lib = true; break;
+		case 'j':
+			if (!option_number(optarg, 1024, &jobs) || !jobs)
+				return verb_usage("wrap", "--jobs %s: a number from 1", optarg);
+			break;
 		case 'm': manifest = optarg; break;
 		case OPT_JSON: json = optarg; break;
 		case OPT_NAME: opt.name = optarg; break;
@@ -171,15 +264,23 @@ int verb_wrap(int argc, char **argv)
 					  argv[optind - 1]);
 		}
 	}
-	if (optind + 1 != argc)
-		return verb_usage("wrap", "one module was expected");
+	if (optind + !all != argc)
+		return verb_usage("wrap",
+				  all ? "--all, and a module as well" : "one module was expected");
 	if (!output)
 		return verb_usage("wrap", "-o OUT.ko is missing");
-	own = manifest ? NULL : default_manifest(output);
-	if (manifest || own)
+	if (all && (manifest || opt.name || entries))
+		return verb_usage("wrap", "--manifest, --name and --entries are for one module");
+	if (entries && !read_entries(&list, entries, &opt, &err))
+		return verb_error("wrap", &err);
+	own = manifest || all ? NULL : default_manifest(output);
+	if (all)
+		ok = wrap_all(&opt, all, output, jobs ? (unsigned)jobs : cpus(), json, &err);
+	else if (manifest || own)
 		ok = wrap_file(&opt, argv[optind], output, manifest ? manifest : own, json, &err);
 	else
 		ok = error_set(&err, "%s: out of memory", output);
 	free(own);
+	free_entries(&list);
 	return ok ? EXIT_EXPECTED : verb_error("wrap", &err);
 }

@@ -113,6 +113,7 @@ struct function {
 	uint32_t depth; /* headroom.c: bytes below its slot */
 	uint8_t state;
 	uint8_t init, exit, global;
+	uint8_t chosen; /* by --entries */
 };
 
 struct entry {
@@ -240,6 +241,7 @@ struct module {
 	struct vec raw;		/* struct raw_branch */
 	uint32_t thunk_regs;	/* bit n: __x86_indirect_thunk of GPR n is used */
 	uint32_t thunk_calls, thunk_jumps, return_thunks, fentries;
+	uint32_t raw_pointers;	      /* to functions that --entries does not name */
 	uint32_t first_plain, nplain; /* enter gates that thunks accept: a contiguous run */
 
 	uint32_t gates_section, thunks_section; /* new sections */
@@ -401,6 +403,7 @@ bool builder_reloc(struct builder *b, const struct section *s, const struct rel 
 		   struct gm_reloc *g);
 bool add_sites(struct builder *b);
 
+void module_stats(const struct module *m, struct wrap_stats *s);
 /* Everything up to, not including, the writing. Free with object_free(). */
 bool module_wrap(struct module *m, const struct wrap_options *opt, const char *path,
 		 const struct blob *in, struct error *err);

@@ -101,6 +101,40 @@ static bool holds_places(const struct section *s)
 	       strcmp(s->name, "__param") != 0 && strcmp(s->name, ".gnu.linkonce.this_module") != 0;
 }
 
+/* Without a choice by the developer, whatever has its address taken is an entry. */
+static bool may_enter(const struct module *m, uint32_t function)
+{
+	const struct function *f = &m->functions[function];
+
+	return !m->opt->entries || f->chosen || f->init || f->exit;
+}
+
+/* Finds the functions of --entries. */
+static bool choose_entries(struct module *m)
+{
+	for (size_t n = 0; n < m->opt->entries_count; n++) {
+		bool found = false;
+
+		for (uint32_t i = 1; i < m->nsymbols; i++) {
+			const struct symbol *y = &m->symbols[i];
+			uint32_t f;
+
+			if (ELF64_ST_TYPE(y->sym.st_info) != STT_FUNC ||
+			    strcmp(y->name, m->opt->entries[n]) != 0)
+				continue;
+			f = function_at(m, y->sym.st_shndx, y->sym.st_value);
+			if (f == WRAP_NONE)
+				continue;
+			m->functions[f].chosen = 1;
+			found = true;
+		}
+		if (!found)
+			return refuse(m, m->elf.eh.e_shoff, "no function %s to be an entry",
+				      m->opt->entries[n]);
+	}
+	return true;
+}
+
 /*
  * A place of a function as an operand of the same function: a number for messages (_THIS_IP_).
  * It stays as it is, and nothing that jumps there is judged otherwise for it.
@@ -151,6 +185,8 @@ static bool taken_function(struct module *m, const struct section *s, const stru
 		return refuse(m, r->file, "%s+0x%llx: relocation type %u to a function", s->name,
 			      (unsigned long long)r->offset, r->type);
 	}
+	if (!may_enter(m, *function))
+		*function = WRAP_NONE;
 	return true;
 }
 
@@ -239,6 +275,9 @@ static bool plan_section(struct module *m, const struct section *s)
 				return false;
 			if (f != WRAP_NONE)
 				take(m, f, s->name, r->offset);
+			else if (m->opt->entries && m->sections[t.section].role == ROLE_TEXT &&
+				 !holds_places(s))
+				m->raw_pointers++;
 			continue;
 		}
 		if (s->role != ROLE_TRAMP && thunk_of(m->symbols[r->sym].name, &reg) != THUNK_NONE)
@@ -263,12 +302,17 @@ bool scan_plan(struct module *m)
 {
 	struct entry *e;
 
+	if (!choose_entries(m))
+		return false;
 	for (uint32_t i = 1; i < m->nsections; i++)
 		if (section_loaded(&m->sections[i]) && !plan_section(m, &m->sections[i]))
 			return false;
 	/* without Linux' struct module, a loader finds entries by their global names */
+	for (uint32_t i = 0; i < m->nfunctions; i++)
+		if (m->functions[i].chosen)
+			take(m, i, "--entries", m->functions[i].value);
 	for (uint32_t i = 0; i < m->nfunctions && !m->linux_module; i++)
-		if (m->functions[i].global &&
+		if (m->functions[i].global && may_enter(m, i) &&
 		    m->sections[m->functions[i].section].role == ROLE_TEXT)
 			take(m, i, "global symbol", m->functions[i].value);
 	e = m->entries.data;

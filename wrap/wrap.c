@@ -61,6 +61,34 @@ bool module_wrap(struct module *m, const struct wrap_options *opt, const char *p
 	       scan_retarget(m) && headroom_measure(m) && layout_make(m);
 }
 
+void module_stats(const struct module *m, struct wrap_stats *s)
+{
+	const struct gate *g = m->gates.data;
+
+	*s = (struct wrap_stats){ .entries = (uint32_t)m->entries.count,
+				  .gates = (uint32_t)m->gates.count,
+				  .sites = (uint32_t)m->sites.count,
+				  .unwind_rows = (uint32_t)m->rows.count,
+				  .raw_branches = (uint32_t)m->raw.count,
+				  .raw_pointers = m->raw_pointers };
+	for (size_t i = 0; i < m->gates.count; i++)
+		s->exits += g[i].kind == GM_GATE_LEAVE;
+	for (uint32_t i = 1; i < m->nsections; i++)
+		if (m->sections[i].role == ROLE_TEXT && i != m->thunks_section) {
+			s->code += m->sections[i].hdr.sh_size;
+			s->instructions += m->sections[i].ninsns;
+		}
+	for (uint32_t i = 0; i < m->nsymbols; i++)
+		s->leaving += m->imports[i].calls + m->imports[i].jumps;
+	for (size_t i = 0; i < m->tramps.count; i++)
+		s->leaving += ((const struct tramp *)m->tramps.data)[i].calls +
+			      ((const struct tramp *)m->tramps.data)[i].jumps;
+	for (size_t i = 0; i < m->pv_ops.count; i++)
+		s->leaving += ((const struct pv_op *)m->pv_ops.data)[i].calls;
+	for (unsigned i = 0; i < INNER_COPIES; i++)
+		s->inner += m->inner[i].calls + m->inner[i].jumps;
+}
+
 bool wrap_module(const struct wrap_options *opt, const char *path, const struct blob *in,
 		 struct wrap_result *out, struct error *err)
 {
@@ -70,6 +98,8 @@ bool wrap_module(const struct wrap_options *opt, const char *path, const struct 
 	*out = (struct wrap_result){ 0 };
 	ok = module_wrap(&m, opt, path, in, err) && write_manifest(&m, &out->manifest) &&
 	     manifest_check(path, &out->manifest, err) && write_elf(&m, &out->ko);
+	if (ok)
+		module_stats(&m, &out->stats);
 	object_free(&m);
 	if (!ok)
 		wrap_result_free(out);

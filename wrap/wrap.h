@@ -26,12 +26,25 @@ struct wrap_options {
 	const struct wrap_privilege
 		*privileges; /* PRIVATE is added if there is a private section */
 	size_t privilege_count;
+	/* The developer's own choice of entries, by function name; NULL: all whose address is taken. */
+	const char *const *entries;
+	size_t entries_count;
 	bool no_inner_lib; /* calls of memcpy and the like leave, as all others do */
+};
+
+/* What wrapping found, for summaries. */
+struct wrap_stats {
+	uint64_t code, instructions; /* bytes */
+	uint32_t entries, gates, exits, sites, unwind_rows, raw_branches;
+	uint32_t leaving; /* branches to leave gates */
+	uint32_t inner;	  /* branches to inner copies: as many crossings out and in are saved */
+	uint32_t raw_pointers; /* taken addresses that --entries left as they are */
 };
 
 struct wrap_result {
 	struct blob ko;	      /* wrapped ET_REL */
 	struct blob manifest; /* binary, passes gm_validate() */
+	struct wrap_stats stats;
 };
 
 bool wrap_module(const struct wrap_options *opt, const char *path, const struct blob *in,
