@@ -13,6 +13,7 @@
 #include "cli/options.h"
 #include "cli/show.h"
 #include "cli/verbs.h"
+#include "lib/unpack.h"
 #include "wrap/binding.h"
 #include "wrap/report.h"
 
@@ -271,7 +272,8 @@ int verb_inspect(int argc, char **argv)
 	paths[0] = argv[optind];
 	paths[1] = binary;
 	if (!option_outputs(paths, 1, 2, &err) ||
-	    !blob_read(&in, argv[optind], MAX_INPUT_BYTES, &err))
+	    !blob_read(&in, argv[optind], MAX_INPUT_BYTES, &err) ||
+	    !blob_unpack(&in, argv[optind], MAX_INPUT_BYTES, &err))
 		return verb_error("inspect", &err);
 	rc = inspect(argv[optind], &in, &opt, json, binary);
 	blob_free(&in);

@@ -12,10 +12,10 @@
 	"#define STR_(x) #x\n"                                                                     \
 	"#define STR(x) STR_(x)\n"                                                                 \
 	"#define REPL(n, code, feature) \".pushsection .altinstructions,\\\"a\\\"\\n\" \\\n"       \
-	"	\".long 771b - ., 88\" #n \"1f - .\\n.word \" STR(feature) \"\\n\" \\\n"           \
-	"	\".byte 772b - 771b, 88\" #n \"2f - 88\" #n \"1f\\n.popsection\\n\" \\\n"          \
-	"	\".pushsection .altinstr_replacement,\\\"ax\\\"\\n\" \\\n"                         \
-	"	\"88\" #n \"1: \" code \"\\n88\" #n \"2:\\n.popsection\\n\"\n"                     \
+	"	\".long 771b - ., 88\" #n \"1f - .\\n.word \" STR(feature) \"\\n\" \\\n"                 \
+	"	\".byte 772b - 771b, 88\" #n \"2f - 88\" #n \"1f\\n.popsection\\n\" \\\n"                \
+	"	\".pushsection .altinstr_replacement,\\\"ax\\\"\\n\" \\\n"                               \
+	"	\"88\" #n \"1: \" code \"\\n88\" #n \"2:\\n.popsection\\n\"\n"                           \
 	"#define SITE(orig) \"771: \" orig \"\\n772:\\n\"\n"                                       \
 	"int init_module(void) { return 0; }\n"                                                    \
 	"void g(void); void h(void);\n"
@@ -296,8 +296,8 @@ static void trampolines_run_without_privilege(void **state)
 	const struct gm_import *im = WT_TABLE(&r, imports);
 	struct wt_elf w = wt_open(&r.ko);
 	size_t n, to = wt_find(&w, ".guard.static_call");
-	const Elf64_Rela *jump = (const void *)wt_bytes(&w, wt_find(&w, ".rela.guard.static_call"),
-							&n);
+	const Elf64_Rela *jump =
+		(const void *)wt_bytes(&w, wt_find(&w, ".rela.guard.static_call"), &n);
 	const Elf64_Rela *call = (const void *)wt_bytes(&w, wt_find(&w, ".rela.text"), NULL);
 	bool data = false;
 
