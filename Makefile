@@ -202,12 +202,12 @@ test:
 	@$(SUBMAKE) all tests
 	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) tests/run $(T)
 
-## test-kvm       the tests that boot a KVM host in QEMU (hv-port/testbed); REQUIRE=svm: no skips
+## test-kvm       the KVM engine on this machine's /dev/kvm and on an SVM host in QEMU; REQUIRE=pvm,svm
 test-kvm:
 	@tools/deps.sh build test testbed
 	@tools/corpus-debian.sh || echo 'make test-kvm: no kernel package' >&2
 	@$(SUBMAKE) all tests
-	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) TEST_KVM=1 tests/run testbed
+	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) REQUIRE=$(REQUIRE) hv-port/test-kvm
 
 ## asan           the tests under AddressSanitizer and UBSan
 asan:
