@@ -99,6 +99,7 @@ const struct engine_ops kvm_engine = {
 		"exceptions): keeps G1, G4, G6, and G2 for honest control flow; gives up the rest. It "
 		"validates verdicts, not isolation",
 	.default_x = GM_X_OUT,
+	.host = kv_host,
 	.create = kv_create,
 	.destroy = kv_destroy,
 	.run = run,

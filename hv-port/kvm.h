@@ -144,9 +144,7 @@ struct engine {
 	bool ended, replan;
 	struct vm_exit exit;
 	volatile sig_atomic_t interrupted;
-	/* Written by signal handlers: the slice is over. */
-	volatile sig_atomic_t tick;
-	struct kvm_run *volatile running;
+	struct kvm_run *volatile running; /* KVM_RUN is under way: signal handlers look here */
 	timer_t timer;
 	bool has_timer;
 	struct sigaction old_action;
@@ -159,6 +157,8 @@ void kv_destroy(struct engine *e);
 /* ---- probe.c ---- */
 /* Asks, once a process, and fills e->late_windows and e->overhead. */
 void kv_probe(struct engine *e);
+/* "svm", "vmx", or "pvm": a KVM that does without either and emulates guest code. */
+const char *kv_host(void);
 
 /* ---- regs.c ---- */
 /* Cached registers of a vCPU that does not run; the _w forms also mark them as changed. */
@@ -262,8 +262,6 @@ void kv_time_enter(struct engine *e);
 void kv_time_leave(struct engine *e, bool step);
 /* Nanoseconds that this ioctl takes at best. */
 uint64_t kv_time_of_call(int fd, unsigned long request);
-/* The next so many microseconds: then e->tick. */
-void kv_slice(struct engine *e, uint64_t us);
 
 /* ---- run.c ---- */
 void kv_end(struct engine *e, enum vm_exit_reason reason, unsigned vcpu, uint64_t rip,

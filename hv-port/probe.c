@@ -8,6 +8,7 @@
  *
  * Overhead: what a KVM_RUN costs that runs nothing; it is taken off the guest's time.
  */
+#include <cpuid.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -104,4 +105,16 @@ void kv_probe(struct engine *e)
 	}
 	e->late_windows = late;
 	e->overhead = overhead;
+}
+
+const char *kv_host(void)
+{
+	unsigned a, b, c, d;
+
+	/* CPUID 8000_0001 ECX.SVM, 1 ECX.VMX (AMD64 manual volume 3, appendix E) */
+	if (__get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1u << 2))
+		return "svm";
+	if (__get_cpuid(1, &a, &b, &c, &d) && (c & 1u << 5))
+		return "vmx";
+	return "pvm";
 }

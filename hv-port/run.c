@@ -13,6 +13,7 @@
 
 #define ALONE_US 20000u /* slice of the only runnable vCPU */
 #define SHARED_US 1000u /* slice where others wait */
+#define INSIDE 4u	/* times that, inside of a module */
 
 void kv_end(struct engine *e, enum vm_exit_reason reason, unsigned vcpu, uint64_t rip,
 	    const char *fmt, ...)
@@ -46,8 +47,8 @@ static void enter(struct kv_vcpu *v)
 	}
 	v->run->immediate_exit = 0;
 	e->running = v->run;
-	/* A signal before this point has set tick; after it, immediate_exit. */
-	if (e->tick || e->interrupted)
+	/* A signal before this point has only set `interrupted`; after it, immediate_exit too. */
+	if (e->interrupted)
 		v->run->immediate_exit = 1;
 	kv_time_enter(e);
 	r = ioctl(v->fd, KVM_RUN, 0);
@@ -75,14 +76,14 @@ static bool over(struct engine *e)
 	return true;
 }
 
-static void slice(struct kv_vcpu *v, uint64_t us)
+/* Guest time until `end`; inside of a module until `late`, so that short visits are not cut. */
+static void slice(struct kv_vcpu *v, uint64_t end, uint64_t late)
 {
 	struct engine *e = v->e;
 
 	e->replan = false;
-	kv_slice(e, us);
-	while (!e->ended && !e->replan && !e->tick && !e->interrupted &&
-	       v->state == ENGINE_RUNNABLE) {
+	while (!e->ended && !e->replan && !e->interrupted && v->state == ENGINE_RUNNABLE &&
+	       kv_time(e) < (v->view == GUARD_VIEW_U ? end : late)) {
 		if (v->kick) {
 			v->kick = false;
 			if (!kv_depart(v, GUARD_CAUSE_KICK, 0))
@@ -168,7 +169,7 @@ static void idle(struct engine *e)
 
 static void turn(struct engine *e)
 {
-	uint64_t now = kv_time(e), us = ALONE_US, timer;
+	uint64_t now = kv_time(e), us = ALONE_US, end, late, timer;
 	unsigned i, n = 0;
 
 	for (i = 0; i < e->nvcpus; i++) {
@@ -184,10 +185,12 @@ static void turn(struct engine *e)
 	while (e->vcpu[e->turn].state != ENGINE_RUNNABLE);
 	if (n > 1 || e->vcpu[e->turn].nmi)
 		us = SHARED_US;
+	end = now + us;
+	late = now + us * INSIDE;
 	timer = next_timer(e);
-	if (timer && timer < now + us)
-		us = timer > now + 50 ? timer - now : 50;
-	slice(&e->vcpu[e->turn], us);
+	if (timer && timer < late)
+		late = timer > now ? timer : now + 1;
+	slice(&e->vcpu[e->turn], end < late ? end : late, late);
 }
 
 void kv_run(struct engine *e)

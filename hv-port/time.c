@@ -5,8 +5,9 @@
  * on others. What the engine does itself is no time of the guest's, or a timer that goes off often
  * would leave it none. Time jumps when every vCPU sleeps until a timer.
  *
- * A slice ends by a POSIX timer whose signal goes to this thread and sets immediate_exit. The timer
- * repeats, so a signal that comes at the wrong moment only costs one period.
+ * KVM_RUN comes back by a POSIX timer whose signal goes to this thread and sets immediate_exit;
+ * whether the slice is over, guest time says, so a loaded machine does not cut slices short. The
+ * timer repeats: a signal that comes at the wrong moment costs one period.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,6 +20,7 @@
 
 #define SLICE_SIGNAL (SIGRTMIN + 7)
 #define EXIT_NS 1000u
+#define TICK_NS 500000
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -34,7 +36,6 @@ static void on_tick(int sig)
 	(void)sig;
 	if (!e)
 		return;
-	e->tick = 1;
 	run = e->running;
 	if (run)
 		run->immediate_exit = 1;
@@ -113,13 +114,10 @@ void kv_time_destroy(struct engine *e)
 	e->has_timer = false;
 }
 
-void kv_slice(struct engine *e, uint64_t us)
+static void every(struct engine *e, long ns)
 {
-	struct itimerspec t;
+	struct itimerspec t = { .it_interval = { 0, ns }, .it_value = { 0, ns } };
 
-	t.it_value.tv_sec = t.it_interval.tv_sec = (time_t)(us / 1000000);
-	t.it_value.tv_nsec = t.it_interval.tv_nsec = (long)(us % 1000000) * 1000;
-	e->tick = 0;
 	timer_settime(e->timer, 0, &t, NULL);
 }
 
@@ -132,6 +130,7 @@ void kv_time_begin(struct engine *e)
 	action.sa_flags = SA_RESTART; /* KVM_RUN comes back all the same */
 	sigaction(SLICE_SIGNAL, &action, &e->old_action);
 	active = e;
+	every(e, TICK_NS);
 }
 
 /* Signals that are already under way find the handler idle, not the default action. */
@@ -140,7 +139,7 @@ void kv_time_end(struct engine *e)
 	sigset_t set, old;
 	struct timespec none = { 0, 0 };
 
-	kv_slice(e, 0);
+	every(e, 0);
 	active = NULL;
 	sigemptyset(&set);
 	sigaddset(&set, SLICE_SIGNAL);
