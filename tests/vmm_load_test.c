@@ -491,6 +491,59 @@ static void test_wrong_text(void **state)
 	vm_destroy(vm);
 }
 
+static void line_about(struct vm *vm, uint64_t rip, char *text, size_t len)
+{
+	const struct guard_line l = { .event = GUARD_ENTER_CALL, .rip = rip };
+
+	vm_log_append(vm, 0, &l);
+	vm_log_format(vm, vm_log_line(vm, vm_log_count(vm) - 1), text, len);
+}
+
+/* Lines keep the names that addresses had when they were written, as long as those are kept. */
+static void test_old_names(void **state)
+{
+	static const char name[] = " site=counter:enter/counter_get+0x5 ";
+	static const char other[] = " site=target:target_check+0x0 ";
+	uint64_t at[VM_OLD_PLACES + 3];
+	struct vm *vm = vt_guest(1);
+	struct vt_module c, d;
+	unsigned index, i;
+	struct error err;
+	char line[512];
+	size_t first;
+
+	(void)state;
+	vt_wrap(&c, "counter", false);
+	vt_wrap(&d, "target", false);
+	index = vt_load(vm, &c);
+	vt_load(vm, &d);
+	first = vm_log_count(vm);
+	for (i = 0; i < VM_OLD_PLACES + 3; i++) {
+		at[i] = vt_symbol(vm, "counter:enter/counter_get") + 5;
+		line_about(vm, at[i], line, sizeof(line));
+		assert_non_null(strstr(line, name));
+		line_about(vm, vt_symbol(vm, "target:target_check"), line, sizeof(line));
+		assert_non_null(strstr(line, other)); /* this one never moves */
+		if (!vm_reload_module(vm, index, false, NULL, NULL, &err))
+			fail_msg("%s", err.text);
+		assert_int_not_equal(at[i], vt_symbol(vm, "counter:enter/counter_get") + 5);
+	}
+	for (i = 0; i < VM_OLD_PLACES + 3; i++) {
+		vm_log_format(vm, vm_log_line(vm, first + 2 * i), line, sizeof(line));
+		assert_non_null(strstr(line, i < 3 ? " site=?+0x" : name));
+		vm_log_format(vm, vm_log_line(vm, first + 2 * i + 1), line, sizeof(line));
+		assert_non_null(strstr(line, other));
+	}
+	/* who enters an old place is told which one it was */
+	line_about(vm, at[VM_OLD_PLACES], line, sizeof(line));
+	assert_non_null(strstr(line, name));
+	line_about(vm, at[0], line, sizeof(line));
+	assert_non_null(strstr(line, " site=?+0x"));
+	vt_free(&c);
+	vt_free(&d);
+	vm_destroy(vm);
+}
+
 static struct vt_module *mutated;
 
 static bool try_ko(const uint8_t *data, size_t size)
@@ -588,6 +641,7 @@ int main(void)
 		cmocka_unit_test(test_empty_sections),
 		cmocka_unit_test(test_relocation_elsewhere),
 		cmocka_unit_test(test_wrong_text),
+		cmocka_unit_test(test_old_names),
 		cmocka_unit_test(test_module_mutated),
 	};
 

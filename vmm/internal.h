@@ -88,6 +88,18 @@ struct vm_module {
 	uint32_t boot_symbol_count, boot_symbol_room;
 };
 
+/*
+ * Where a module was before the loader placed it anew, for lines of the log that speak of it. The
+ * loader never gives an address twice.
+ */
+struct vm_old_place {
+	const struct vm_module *module;
+	uint64_t base[GM_MAX_SEGMENTS];
+	struct vm_symbols symbols;
+};
+
+#define VM_OLD_PLACES 16u /* the latest: a guest may reload without end */
+
 struct vm_bound_range {
 	bool bound;
 	uint64_t base, length;
@@ -150,6 +162,8 @@ struct vm {
 	} doorbell;
 
 	struct vm_log log;
+	struct vm_old_place old_place[VM_OLD_PLACES]; /* oldest first */
+	unsigned old_places;
 	char *console; /* two halves, so that the last 64 KiB are always in one piece */
 	size_t console_len;
 
@@ -219,7 +233,10 @@ void vm_log_destroy(struct vm *vm);
 void vm_log_append(struct vm *vm, unsigned vcpu, const struct guard_line *line);
 void vm_trace_line(struct vm *vm, const struct vm_line *l);
 void vm_symbols_free(struct vm_symbols *s);
-/* Names being collected for an image. */
+/* m was at these bases, with these symbols, which are taken over. */
+void vm_symbols_retire(struct vm *vm, const struct vm_module *m, const uint64_t *base,
+		       const struct vm_symbols *symbols);
+
 struct vm_symbol_list {
 	struct vm_symbol *item;
 	size_t count, room;

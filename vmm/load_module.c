@@ -252,6 +252,8 @@ bool vm_reload_module(struct vm *vm, unsigned index, bool do_announce, vm_resolv
 		      void *ctx, struct error *err)
 {
 	struct vm_module *m = index < GUARD_MAX_MODULES ? vm->module[index] : NULL;
+	uint64_t base[GM_MAX_SEGMENTS];
+	struct vm_symbols symbols;
 	unsigned i;
 
 	for (i = 0; i < vm->nloaded; i++)
@@ -259,8 +261,14 @@ bool vm_reload_module(struct vm *vm, unsigned index, bool do_announce, vm_resolv
 			break;
 	if (!m || i == vm->nloaded || m->index != index)
 		return error_set(err, "module %u is not loaded", index);
-	if (!place_module(vm, m, resolve, ctx, err))
+	symbols = m->symbols;
+	memset(&m->symbols, 0, sizeof(m->symbols));
+	memcpy(base, m->base, sizeof(base));
+	if (!place_module(vm, m, resolve, ctx, err)) {
+		m->symbols = symbols;
 		return false;
+	}
+	vm_symbols_retire(vm, m, base, &symbols);
 	vm_boot_update(vm);
 	return !do_announce || announce(vm, m, i, err);
 }

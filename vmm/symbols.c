@@ -98,15 +98,20 @@ const struct vm_symbol *vm_symbols_find(const struct vm_symbols *s, const char *
 	return found;
 }
 
-int vm_module_segment(const struct vm_module *m, uint64_t gva)
+static int segment_at(const struct vm_module *m, const uint64_t *base, uint64_t gva)
 {
 	const struct gm_segment *s = vm_segments(m);
 	uint32_t i, n = vm_manifest(m)->segments.count;
 
 	for (i = 0; i < n && i < GM_MAX_SEGMENTS; i++)
-		if (m->base[i] && gva - m->base[i] < ((s[i].size + VM_PAGE - 1) & ~(VM_PAGE - 1)))
+		if (base[i] && gva - base[i] < ((s[i].size + VM_PAGE - 1) & ~(VM_PAGE - 1)))
 			return (int)i;
 	return -1;
+}
+
+int vm_module_segment(const struct vm_module *m, uint64_t gva)
+{
+	return segment_at(m, m->base, gva);
 }
 
 struct vm_module *vm_module_at(const struct vm *vm, uint64_t gva)
@@ -163,15 +168,38 @@ static const struct vm_symbol *nearest(const struct vm_symbols *s, uint64_t gva)
 	return lo ? &s->by_address[lo - 1] : NULL;
 }
 
+void vm_symbols_retire(struct vm *vm, const struct vm_module *m, const uint64_t *base,
+		       const struct vm_symbols *symbols)
+{
+	struct vm_old_place *p = vm->old_place;
+
+	if (vm->old_places == VM_OLD_PLACES) {
+		vm_symbols_free(&p->symbols);
+		memmove(p, p + 1, (VM_OLD_PLACES - 1) * sizeof(*p));
+		vm->old_places--;
+	}
+	p += vm->old_places++;
+	p->module = m;
+	memcpy(p->base, base, sizeof(p->base));
+	p->symbols = *symbols;
+}
+
 const char *vm_symbolize(const struct vm *vm, uint64_t gva, char *buf, size_t len)
 {
 	const struct vm_module *m = vm_module_at(vm, gva);
+	const struct vm_symbols *from = m ? &m->symbols : NULL;
 	const struct vm_symbol *s = NULL;
+	unsigned i;
 
-	if (m)
-		s = nearest(&m->symbols, gva);
-	else if (gva >= vm->symbols.low && gva < vm->symbols.high)
-		s = nearest(&vm->symbols, gva);
+	for (i = vm->old_places; !m && i-- > 0;)
+		if (segment_at(vm->old_place[i].module, vm->old_place[i].base, gva) >= 0) {
+			m = vm->old_place[i].module;
+			from = &vm->old_place[i].symbols;
+		}
+	if (!m && gva >= vm->symbols.low && gva < vm->symbols.high)
+		from = &vm->symbols;
+	if (from)
+		s = nearest(from, gva);
 	if (s)
 		snprintf(buf, len, "%s%s%s+0x%llx", m ? m->name : "", m ? ":" : "", s->name,
 			 (unsigned long long)(gva - s->address));

@@ -72,6 +72,8 @@ void vm_destroy(struct vm *vm)
 	for (i = 0; i < vm->nloaded; i++)
 		vm_module_free(vm->loaded[i]);
 	vm_symbols_free(&vm->symbols);
+	while (vm->old_places)
+		vm_symbols_free(&vm->old_place[--vm->old_places].symbols);
 	vm_log_destroy(vm);
 	vm_memory_destroy(vm);
 	free(vm->guard_memory);
