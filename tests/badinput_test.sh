@@ -11,7 +11,9 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/badinput.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 passed=0 failed=0 skipped=0
+# Flips of each format, and which ones: another seed, others. A failure names both.
 FLIPS=${FLIPS:-40}
+FLIP_SEED=${FLIP_SEED:-0}
 
 fail() {
 	failed=$((failed + 1))
@@ -137,10 +139,10 @@ for case in "${cases[@]}"; do
 	done
 
 	# Flipped bits: most of them where the structure is.
-	python3 - "$good" "$tmp/flip" "$FLIPS" <<'EOF'
+	python3 - "$good" "$tmp/flip" "$FLIPS" "$FLIP_SEED" <<'EOF'
 import random, sys
 good = open(sys.argv[1], "rb").read()
-rng = random.Random(len(good))
+rng = random.Random(len(good) + int(sys.argv[4]))
 for i in range(int(sys.argv[3])):
     b = bytearray(good)
     for _ in range(rng.choice((1, 1, 1, 8))):
@@ -151,7 +153,7 @@ EOF
 	for flip in "$tmp"/flip.*; do
 		file=$flip
 		gh "${words[@]}"
-		survived "$verb of a $format with flipped bits (${flip##*.})"
+		survived "$verb of a $format with flipped bits (${flip##*.}, FLIP_SEED=$FLIP_SEED)"
 	done
 	rm -f "$tmp"/flip.*
 done
