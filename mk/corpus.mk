@@ -23,6 +23,9 @@ MODULE_SRC    := $(wildcard corpus/modules/*.c)
 
 GUESTS    := $(addprefix $(BUILD)/,$(addsuffix .elf,$(basename $(GUEST_SRC))))
 GUEST_LIB := $(call obj,$(GUEST_LIB_SRC))
+# A guest in several files: NAME.c and all that lies in the folder NAME/.
+GUEST_PARTS := $(if $(GUEST_LD),$(wildcard corpus/guests/*/*.c corpus/guests/*/*.S))
+parts_of     = $(call obj,$(filter corpus/guests/$(1)/%,$(GUEST_PARTS)))
 MODULES   := $(MODULE_SRC:%.c=$(BUILD)/%.ko) $(if $(MODULE_SRC),$(BUILD)/corpus/modules/counter-raw.ko)
 
 # The puppet that carries out scenarios has entry code and a linker script of its own.
@@ -58,9 +61,10 @@ $(BUILD)/corpus/puppet/puppet.elf: $(call obj,$(PUPPET_SRC)) $(PUPPET_LD)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,--no-warn-rwx-segments -Wl,-T,$(PUPPET_LD) $(filter %.o,$^) -o $@
 
-$(BUILD)/corpus/guests/%.elf: $(BUILD)/corpus/guests/%.o $(GUEST_LIB) $(GUEST_LD)
+.SECONDEXPANSION:
+$(BUILD)/corpus/guests/%.elf: $(BUILD)/corpus/guests/%.o $$(call parts_of,$$*) $(GUEST_LIB) $(GUEST_LD)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,--no-warn-rwx-segments -Wl,-T,$(GUEST_LD) $(filter %.o,$^) -o $@
 
-.SECONDARY: $(GUESTS:.elf=.o) $(call obj,$(PUPPET_SRC)) $(GUEST_LIB)
--include $(GUESTS:.elf=.d) $(patsubst %.o,%.d,$(call obj,$(PUPPET_SRC))) $(GUEST_LIB:.o=.d) $(MODULES:.ko=.d)
+.SECONDARY: $(GUESTS:.elf=.o) $(call obj,$(PUPPET_SRC) $(GUEST_PARTS)) $(GUEST_LIB)
+-include $(GUESTS:.elf=.d) $(patsubst %.o,%.d,$(call obj,$(GUEST_PARTS))) $(patsubst %.o,%.d,$(call obj,$(PUPPET_SRC))) $(GUEST_LIB:.o=.d) $(MODULES:.ko=.d)

@@ -7,7 +7,8 @@
 static void set_cr0(struct sim_job *j, uint64_t value)
 {
 	/* Leaving long mode or protection is more than this engine simulates. */
-	if ((value >> 32) || !(value & 1) || !(value & (1ull << 31))) {
+	if ((value >> 32) || !(value & 1) || !(value & (1ull << 31)) ||
+	    (value & 3ull << 29) == 1ull << 29) { /* NW without CD */
 		sim_job_gp(j);
 		return;
 	}
@@ -70,7 +71,10 @@ void sim_mov_cr(struct sim_job *j)
 	*r = n == 0 ? v->cr0 : n == 2 ? v->sys.cr2 : n == 3 ? v->cr3 : n == 4 ? v->cr4 : v->sys.cr8;
 }
 
-/* Kept, never armed: no breakpoint fires here, so none is seen in P(m) either. */
+#define DR6_BD (1ull << 13)
+#define DR7_GD (1ull << 13)
+
+/* Kept, never armed (but for GD): no breakpoint fires here, so none is seen in P(m) either. */
 void sim_mov_dr(struct sim_job *j)
 {
 	bool to = j->i.opcode == 0x23;
@@ -83,6 +87,13 @@ void sim_mov_dr(struct sim_job *j)
 	}
 	if (!sim_job_privileged(j))
 		return;
+	if (j->v->sys.dr[7] & DR7_GD) {
+		j->v->sys.dr[7] &= ~DR7_GD;
+		j->v->sys.dr[6] |= DR6_BD;
+		j->done = true;
+		sim_exception(j->v, EXC_DB, false, 0);
+		return;
+	}
 	if (n == 4 || n == 5)
 		n += 2;
 	if (!to) {
@@ -134,8 +145,6 @@ void sim_access_control(struct sim_job *j, bool set)
 		return;
 	}
 	sim_set_rflags(j->v, set ? rflags | RFLAGS_AC : rflags & ~RFLAGS_AC);
-	if (!set && (j->v->cr4 & CR4_SMAP))
-		sim_mmu_flush(j->v); /* user pages were open meanwhile */
 }
 
 /* ---- sleep ---- */

@@ -73,11 +73,18 @@ static void execute(struct sim_job *j)
 	case ZYDIS_MNEMONIC_RDMSR: sim_msr(j, false); break;
 	case ZYDIS_MNEMONIC_WRMSR: sim_msr(j, true); break;
 	case ZYDIS_MNEMONIC_MOV:
-		if (j->i.opcode & 1)
+		if (j->i.opcode == 0x8e)
+			sim_mov_segment(j);
+		else if (j->i.opcode & 1)
 			sim_mov_dr(j);
 		else
 			sim_mov_cr(j);
 		break;
+	case ZYDIS_MNEMONIC_POP: sim_pop_segment(j); break;
+	case ZYDIS_MNEMONIC_LTR: sim_load_task(j); break;
+	case ZYDIS_MNEMONIC_LLDT: sim_load_ldt(j); break;
+	case ZYDIS_MNEMONIC_LGDT: sim_load_table(j, false); break;
+	case ZYDIS_MNEMONIC_LIDT: sim_load_table(j, true); break;
 	case ZYDIS_MNEMONIC_CLTS:
 		if (sim_job_privileged(j))
 			j->v->cr0 &= ~8ull;
@@ -99,6 +106,9 @@ static void execute(struct sim_job *j)
 	case ZYDIS_MNEMONIC_IRET:
 	case ZYDIS_MNEMONIC_IRETD:
 	case ZYDIS_MNEMONIC_IRETQ: sim_iret(j); break;
+	case ZYDIS_MNEMONIC_POPF:
+	case ZYDIS_MNEMONIC_POPFD:
+	case ZYDIS_MNEMONIC_POPFQ: sim_popf(j); break;
 	case ZYDIS_MNEMONIC_SWAPGS: sim_swapgs(j); break;
 	case ZYDIS_MNEMONIC_STAC:
 	case ZYDIS_MNEMONIC_CLAC:
@@ -145,14 +155,14 @@ void sim_emulate(struct sim_vcpu *v, struct sim_space *s)
 	j.s = s;
 	j.gpr = sim_gpr(v);
 	j.rip = *sim_rip(v);
-	j.done = false;
+	j.done = j.shadow = false;
 	len = sim_space_code(s, j.rip, code);
 	if (is_plain_x(code, len, &size)) {
 		sim_tick(v->e, size);
 		sim_cross_x(v, size);
 		return;
 	}
-	if (sim_insn_class(code, len, &size) != INSN_SENSITIVE) {
+	if (sim_insn_class_in(s, code, len, &size) != INSN_SENSITIVE) {
 		/* Something else lies there by now. */
 		sim_space_not_sensitive(s, j.rip);
 		return;
@@ -162,6 +172,11 @@ void sim_emulate(struct sim_vcpu *v, struct sim_space *s)
 	sim_tick(v->e, size);
 	trap = sim_rflags(v) & RFLAGS_TF;
 	execute(&j);
+	if (j.shadow) {
+		*sim_hflags(v) |= HF_SHADOW;
+		v->mov_ss = true;
+		trap = false;
+	}
 	if (!j.done)
 		*sim_rip(v) = j.rip + j.i.length;
 	if (trap && !j.done && !v->e->ended) {

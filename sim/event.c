@@ -120,7 +120,7 @@ static bool deliver_once(struct sim_vcpu *v, const struct sim_event *why, struct
 {
 	struct sim_seg code, *cs = sim_seg(v, SEG_CS), *ss = sim_seg(v, SEG_SS);
 	uint64_t frame[6], rflags = sim_rflags(v), rsp;
-	unsigned cpl = sim_cpl(v), dpl, first = why->has_error ? 0 : 1;
+	unsigned cpl = sim_cpl(v), dpl, first = why->has_error ? 0 : 1, k;
 	struct gate g;
 
 	if (!read_gate(v, why, &g, ev))
@@ -158,11 +158,13 @@ static bool deliver_once(struct sim_vcpu *v, const struct sim_event *why, struct
 			   : rflags;
 	frame[4] = sim_gpr(v)[GUARD_RSP];
 	frame[5] = ss->selector;
-	rsp -= 8 * (6 - first);
-	if (!sim_write_u(v, rsp, &frame[first], 8 * (6 - first), ev)) {
-		if (ev->vector == EXC_GP)
-			ev->vector = EXC_SS;
-		return false;
+	for (k = 6; k-- > first;) {
+		rsp -= 8;
+		if (!sim_write_u(v, rsp, &frame[k], 8, ev)) {
+			if (ev->vector == EXC_GP)
+				ev->vector = EXC_SS;
+			return false;
+		}
 	}
 	if (dpl != cpl) {
 		memset(ss, 0, sizeof(*ss));
@@ -267,6 +269,13 @@ static bool in_shadow(struct sim_vcpu *v)
 	const uint8_t *p;
 	size_t avail;
 
+	if (v->mov_ss) {
+		v->mov_ss = false;
+		if (s)
+			uc_context_save(s->uc, v->ctx);
+		if (*sim_hflags(v) & HF_SHADOW)
+			return true;
+	}
 	if (v->shadow || !v->if_was_off || !s)
 		return v->shadow = false;
 	p = sim_space_bytes(s, rip - 1, &avail);
@@ -290,6 +299,7 @@ void sim_deliver_pending(struct sim_vcpu *v)
 		return;
 	if (!(sim_rflags(v) & RFLAGS_IF)) {
 		v->if_was_off = true;
+		v->shadow = false;
 		return;
 	}
 	if (in_shadow(v))

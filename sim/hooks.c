@@ -32,6 +32,7 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 	struct sim_space *s = user;
 
 	(void)uc;
+	s->block = address;
 	s->left -= size;
 	if (__builtin_expect(s->left < 0, 0))
 		slow_block(s, address, size);
@@ -55,7 +56,7 @@ static void on_every_code(uc_engine *uc, uint64_t address, uint32_t size, void *
 	}
 	s->step_code = s->stepping;
 	n = sim_space_code(s, address, code);
-	switch (sim_insn_class(code, n, &bytes)) {
+	switch (sim_insn_class_in(s, code, n, &bytes)) {
 	case INSN_SENSITIVE:
 		sim_space_hook(s, address);
 		s->stop = STOP_INSN;

@@ -68,13 +68,23 @@ static enum sim_class class_of(const ZydisDecodedInstruction *i)
 	case ZYDIS_MNEMONIC_XGETBV:
 	case ZYDIS_MNEMONIC_XSETBV:
 	case ZYDIS_MNEMONIC_RSM:
+	case ZYDIS_MNEMONIC_LGDT:
+	case ZYDIS_MNEMONIC_LIDT:
+	case ZYDIS_MNEMONIC_LLDT:
+	case ZYDIS_MNEMONIC_LTR:
 	case ZYDIS_MNEMONIC_GETSEC: return INSN_SENSITIVE;
+	case ZYDIS_MNEMONIC_POP: /* FS and GS: 0f a1, 0f a9 */
+		return i->opcode_map == ZYDIS_OPCODE_MAP_0F ? INSN_SENSITIVE : INSN_PLAIN;
 	case ZYDIS_MNEMONIC_MOV:
-		/* mov to and from control and debug registers: 0f 20 to 0f 23 */
-		return i->opcode_map == ZYDIS_OPCODE_MAP_0F && i->opcode >= 0x20 &&
-				       i->opcode <= 0x23
+		/* to a segment register: 8e; to and from control and debug registers: 0f 20 to 0f 23 */
+		return (i->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && i->opcode == 0x8e) ||
+				       (i->opcode_map == ZYDIS_OPCODE_MAP_0F && i->opcode >= 0x20 &&
+					i->opcode <= 0x23)
 			       ? INSN_SENSITIVE
 			       : INSN_PLAIN;
+	case ZYDIS_MNEMONIC_POPF:
+	case ZYDIS_MNEMONIC_POPFD:
+	case ZYDIS_MNEMONIC_POPFQ: return INSN_POPF;
 	default: break;
 	}
 	switch (i->meta.category) {
@@ -88,6 +98,17 @@ static enum sim_class class_of(const ZydisDecodedInstruction *i)
 	case ZYDIS_CATEGORY_COND_BR: return INSN_END;
 	default: return INSN_PLAIN;
 	}
+}
+
+/* How this space treats it. */
+enum sim_class sim_insn_class_in(const struct sim_space *s, const uint8_t *code, unsigned len,
+				 unsigned *size)
+{
+	enum sim_class class = sim_insn_class(code, len, size);
+
+	if (class != INSN_POPF)
+		return class;
+	return !s->user && (s->vcpu->cr4 & CR4_SMAP) ? INSN_SENSITIVE : INSN_END;
 }
 
 enum sim_class sim_insn_class(const uint8_t *code, unsigned len, unsigned *size)
@@ -118,7 +139,7 @@ int sim_insn_plan(struct sim_space *s, uint64_t pc, int max)
 	while (n < max) {
 		uint8_t code[15];
 		unsigned len = sim_space_code(s, at, code), size;
-		enum sim_class class = sim_insn_class(code, len, &size);
+		enum sim_class class = sim_insn_class_in(s, code, len, &size);
 
 		if (class == INSN_SHORT)
 			return n ? n : 1; /* the fetch itself will fail */
@@ -148,6 +169,46 @@ bool sim_insn_is_rep(struct sim_space *s, uint64_t rip)
 	return len && ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(decoder(), NULL, code, len, &i)) &&
 	       (i.attributes &
 		(ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE));
+}
+
+bool sim_insn_too_long(struct sim_space *s, uint64_t rip)
+{
+	ZydisDecodedInstruction i;
+	uint8_t code[15];
+	unsigned len = sim_space_code(s, rip, code);
+	ZyanStatus status;
+
+	if (len < sizeof(code))
+		return false;
+	status = ZydisDecoderDecodeInstruction(decoder(), NULL, code, len, &i);
+	return status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG;
+}
+
+bool sim_insn_last_branch(struct sim_space *s, uint64_t gva, uint64_t *rip, int64_t *pushed)
+{
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	uint64_t at = gva;
+
+	while (at - gva < SIM_PAGE) {
+		ZydisDecodedInstruction i;
+		uint8_t code[15];
+		unsigned len = sim_space_code(s, at, code);
+
+		if (!len || !sim_insn_decode(code, len, &i, op))
+			return false;
+		*rip = at;
+		switch (i.meta.category) {
+		case ZYDIS_CATEGORY_UNCOND_BR: *pushed = 0; return true;
+		case ZYDIS_CATEGORY_CALL: *pushed = 8; return true;
+		case ZYDIS_CATEGORY_RET:
+			*pushed = -8;
+			if (op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+				*pushed -= (int64_t)op[0].imm.value.u;
+			return true;
+		default: at += i.length;
+		}
+	}
+	return false;
 }
 
 bool sim_insn_decode(const uint8_t *code, unsigned len, ZydisDecodedInstruction *i,

@@ -186,7 +186,10 @@ enum sim_mmu sim_mmu_data(struct sim_space *s, uint64_t gva, bool write, bool in
 	r.gpa = l.gpa;
 	r.bytes = SIM_PAGE;
 	r.page_bytes = l.walk.page_bytes;
-	r.flags = l.walk.user && !s->user ? REGION_USER : 0;
+	if (l.walk.user && !s->user) {
+		r.flags = REGION_USER;
+		v->user_open = true;
+	}
 	if (l.page.kind == ENGINE_PAGE_RAM) {
 		bool open = (l.page.flags & ENGINE_PAGE_WRITE) && !l.code &&
 			    !(l.page.flags & ENGINE_PAGE_TRACKED);
@@ -269,6 +272,15 @@ enum sim_mmu sim_mmu_fetch(struct sim_space *s, uint64_t gva, struct sim_event *
 	r.host = l.page.host;
 	r.prot = UC_PROT_READ | UC_PROT_EXEC;
 	r.flags = l.page.flags & ENGINE_PAGE_GUEST ? REGION_GUEST : 0;
+	/* SMAP: what a supervisor may fetch it may not read, unless AC is set. */
+	if (l.walk.user && !s->user && (v->cr4 & CR4_SMAP)) {
+		if (l.cpu.rflags & RFLAGS_AC) {
+			r.flags |= REGION_USER;
+			v->user_open = true;
+		} else {
+			r.prot = UC_PROT_EXEC;
+		}
+	}
 	l.code = (r.flags & REGION_GUEST) && sim_mmu_is_code(v->e, l.gpa);
 	l.dirty_matters = false;
 	/* Writable pages may be data: only read-only text is taken in runs. */
@@ -345,6 +357,23 @@ void sim_mmu_flush(struct sim_vcpu *v)
 	for (i = 0; i < SIM_VIEWS; i++)
 		if (v->space[i])
 			sim_space_clear(v->space[i]);
+}
+
+void sim_mmu_close_user(struct sim_vcpu *v)
+{
+	unsigned i, k;
+
+	v->user_open = false;
+	for (i = 0; i < SIM_VIEWS; i++) {
+		struct sim_space *s = v->space[i];
+
+		for (k = 0; s && !s->user && k < s->nregions;) {
+			if (s->region[k].flags & REGION_USER)
+				sim_space_drop(s, k);
+			else
+				k++;
+		}
+	}
 }
 
 void sim_mmu_invlpg(struct sim_vcpu *v, uint64_t gva)

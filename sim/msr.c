@@ -9,7 +9,7 @@ void sim_cpuid(struct sim_job *j)
 		uint32_t leaf, a, b, c, d;
 	} table[] = {
 		{ 0x0, 7, 0x72617547, 0x4d566573, 0x756f6864 }, /* "GuardhouseVM" in EBX EDX ECX */
-		{ 0x1, 0x00060f01, 0x00000800, 0x80802001, 0x0f8bfb7f }, /* SSE3 CX16 POPCNT HV */
+		{ 0x1, 0x00060f01, 0x00000800, 0x80002001, 0x0f8bfb7f }, /* SSE3 CX16 HV */
 		{ 0x7, 0, 0x00100081, 0, 0 },				 /* FSGSBASE SMEP SMAP */
 		{ 0x40000000, 0x40000000, 0x72617547, 0x756f6864, 0x4d566573 },
 		{ 0x80000000, 0x80000008, 0x72617547, 0x4d566573, 0x756f6864 },

@@ -79,6 +79,8 @@ static void slice(struct sim_vcpu *v, uint64_t end, bool fine)
 		s = sim_space_for(v);
 		if (!s)
 			return;
+		if (v->user_open && (v->cr4 & CR4_SMAP) && !(sim_rflags(v) & RFLAGS_AC))
+			sim_mmu_close_user(v);
 		sim_enter(v, s);
 		/* With an interrupt held back by IF, look after every block. */
 		s->pass = !fine || v->npending;

@@ -8,7 +8,7 @@
  *   accel.c   exact faults and fast stores            mmu.c     guest tables -> regions, code frames
  *   hooks.c   Unicorn's callbacks                     access.c  the engine's own accesses in view U
  *   insn.c    which instructions are ours             emulate.c ... and what they do, with
- *             ports.c, msr.c, control.c, transfer.c
+ *             ports.c, msr.c, control.c, segment.c, transfer.c
  *   event.c   delivery through the IDT                cross.c   judge, carry the decision out
  *
  * Unicorn neither translates addresses nor delivers exceptions. So its address space is taken as
@@ -124,6 +124,7 @@ struct sim_space {
 	bool fast;     /* made for fast mode */
 	uint64_t used; /* for replacing the least recently used one */
 
+	uint64_t block; /* where the last block that ran began; 0: none since the instance was entered */
 	uint64_t stop_rip, stop_gva, stop_value;
 	unsigned stop_size;
 	bool stop_write;
@@ -178,6 +179,8 @@ struct sim_vcpu {
 	uint64_t pending[4]; /* interrupt vectors */
 	bool npending, nmi, nmi_blocked, kick;
 	bool if_was_off, shadow; /* STI shadow: one more instruction before an interrupt */
+	bool mov_ss;		 /* the same after a load of SS; HF_SHADOW says whether it still holds */
+	bool user_open;		 /* pages of the user may be mapped for the supervisor: SMAP */
 	uint64_t timer_period, timer_next; /* bytes of code */
 	uint64_t monitor_gpa;
 	bool monitor_armed;
@@ -230,6 +233,7 @@ struct sim_seg {
 enum sim_segs { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
 
 #define HF_CPL 3u
+#define HF_SHADOW 8u /* the next instruction is a block of its own */
 #define HF_64 0xc0b0u /* SS32, CS32, PE, LMA, CS64 */
 #define HF_CS64 0x8000u
 #define HF_ADDSEG 0x40u
@@ -330,6 +334,8 @@ void sim_mmu_wrote(struct engine *e, uint64_t gpa, uint64_t bytes);
 bool sim_mmu_is_code(const struct engine *e, uint64_t gpa);
 bool sim_mmu_scratch(struct sim_space *s, uint64_t gva);
 void sim_mmu_flush(struct sim_vcpu *v);
+/* AC is clear by now: what was open because of it goes. */
+void sim_mmu_close_user(struct sim_vcpu *v);
 void sim_mmu_invlpg(struct sim_vcpu *v, uint64_t gva);
 static inline bool sim_canonical(uint64_t gva)
 {
@@ -349,15 +355,23 @@ enum sim_class {
 	INSN_PLAIN,	/* Unicorn executes it */
 	INSN_SENSITIVE, /* emulate.c does */
 	INSN_END,	/* PLAIN, and ends a block */
+	INSN_POPF,	/* SENSITIVE where SMAP is on (AC closes pages), else END */
 	INSN_BAD,	/* no instruction: #UD, and Unicorn must not even translate it */
 	INSN_SHORT	/* bytes are missing */
 };
 
 enum sim_class sim_insn_class(const uint8_t *code, unsigned len, unsigned *size);
+/* The same for the vCPU of s as it is now: never INSN_POPF. */
+enum sim_class sim_insn_class_in(const struct sim_space *s, const uint8_t *code, unsigned len,
+				 unsigned *size);
 /* How many instructions from pc on Unicorn may translate as one block, at most max; 0: #UD. */
 int sim_insn_plan(struct sim_space *s, uint64_t pc, int max);
 /* Is the instruction at rip `rep` something? */
 bool sim_insn_is_rep(struct sim_space *s, uint64_t rip);
+/* The near jump, call or return that ends the block at gva; its operands in op. */
+bool sim_insn_last_branch(struct sim_space *s, uint64_t gva, uint64_t *rip, int64_t *pushed);
+/* Is it an instruction but for its length? Then #GP, not #UD. */
+bool sim_insn_too_long(struct sim_space *s, uint64_t rip);
 /* Does a fault of this instruction's memory operand go to #SS? */
 bool sim_insn_uses_stack(struct sim_space *s, uint64_t rip);
 

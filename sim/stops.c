@@ -50,6 +50,7 @@ uc_err sim_go(struct sim_vcpu *v, struct sim_space *s, int64_t bytes)
 	s->left = s->granted = bytes;
 	s->stop = STOP_NONE;
 	s->stop_rip = 0;
+	s->block = 0;
 	s->captured = false;
 	sim_accel_enter(s);
 	e->entered = s;
@@ -162,13 +163,34 @@ static void data_stop(struct sim_vcpu *v, struct sim_space *s)
 	}
 }
 
+/*
+ * A branch to an address that is not canonical has been carried out by Unicorn; a CPU refuses it
+ * where it stands (AMD64 manual volume 3, JMP, CALL, RET): RIP and RSP go back there.
+ */
+static void undo_branch(struct sim_vcpu *v, struct sim_space *s)
+{
+	uint64_t rip, rsp = 0;
+	int64_t pushed;
+
+	if (v->live != s || !s->block || !sim_insn_last_branch(s, s->block, &rip, &pushed))
+		return;
+	uc_reg_read(s->uc, UC_X86_REG_RSP, &rsp);
+	rsp += (uint64_t)pushed;
+	uc_reg_write(s->uc, UC_X86_REG_RSP, &rsp);
+	uc_reg_write(s->uc, UC_X86_REG_RIP, &rip);
+}
+
 static void fetch_stop(struct sim_vcpu *v, struct sim_space *s)
 {
 	struct sim_event ev;
 
 	switch (sim_mmu_fetch(s, s->stop_gva, &ev)) {
 	case MMU_DONE: break;
-	case MMU_FAULT: sim_deliver(v, &ev); break;
+	case MMU_FAULT:
+		if (!sim_canonical(s->stop_gva))
+			undo_branch(v, s);
+		sim_deliver(v, &ev);
+		break;
 	case MMU_REFUSED:
 		sim_tick(v->e, SIM_EVENT_BYTES);
 		sim_cross_fetch(v);
@@ -223,7 +245,12 @@ void sim_handle(struct sim_vcpu *v, struct sim_space *s, uc_err err)
 	case STOP_FETCH: fetch_stop(v, s); break;
 	case STOP_DATA: data_stop(v, s); break;
 	case STOP_VECTOR: vector_stop(v, s); break;
-	case STOP_UD: sim_exception(v, EXC_UD, false, 0); break;
+	case STOP_UD:
+		if (sim_insn_too_long(s, s->stop_rip))
+			sim_exception(v, EXC_GP, true, 0);
+		else
+			sim_exception(v, EXC_UD, false, 0);
+		break;
 	case STOP_NONE: stray_stop(v, s, err); break;
 	}
 }

@@ -79,29 +79,28 @@ void sim_sysret(struct sim_job *j)
 	j->done = true;
 }
 
-/* Reads the stack with the rights of the instruction: that is the present view, not view U. */
-static bool pop_frame(struct sim_job *j, uint64_t at, uint64_t *word, unsigned n,
-		      struct sim_event *ev)
+bool sim_job_read(struct sim_job *j, uint64_t gva, void *buf, unsigned len, struct sim_event *ev)
 {
-	unsigned k, tries;
+	uint8_t *to = buf;
 
-	for (k = 0; k < n; k++) {
-		uint64_t a = at + 8 * k;
-		size_t avail;
+	while (len) {
+		unsigned n = SIM_PAGE - gva % SIM_PAGE < len ? (unsigned)(SIM_PAGE - gva % SIM_PAGE)
+							     : len;
 		const uint8_t *p;
+		size_t avail;
 
-		for (tries = 0; tries < 2; tries++) {
-			p = sim_space_bytes(j->s, a, &avail);
-			if (p && avail >= 8)
-				break;
-			if (sim_mmu_data(j->s, a, false, false, ev) == MMU_FAULT)
-				return false;
-		}
-		p = sim_space_bytes(j->s, a, &avail);
-		if (p && avail >= 8)
-			memcpy(&word[k], p, 8);
-		else if (!sim_read_u(j->v, a, &word[k], 8, ev)) /* a device, or across regions */
+		/* The fault of a page that is there no more is found by a walk, not by what was mapped. */
+		if (!sim_space_bytes(j->s, gva, &avail) &&
+		    sim_mmu_data(j->s, gva, false, false, ev) == MMU_FAULT)
 			return false;
+		p = sim_space_bytes(j->s, gva, &avail);
+		if (p && avail >= n)
+			memcpy(to, p, n);
+		else if (!sim_read_u(j->v, gva, to, n, ev)) /* a device */
+			return false;
+		gva += n;
+		to += n;
+		len -= n;
 	}
 	return true;
 }
@@ -123,9 +122,14 @@ static bool load_return(struct sim_job *j, const uint64_t frame[5], struct sim_s
 	ev->error = (uint16_t)frame[1] & ~3u;
 	ev->vector = EXC_GP;
 	/* 64-bit code only: a compatibility-mode user is not simulated. */
-	if ((cs->flags & 0x1800) != 0x1800 || !(cs->flags & (1u << 21)) || !(cs->flags & 0x8000) ||
+	if ((cs->flags & 0x1800) != 0x1800 || !(cs->flags & (1u << 21)) ||
 	    (cs->flags & 0x400 ? (cs->flags >> 13 & 3) > rpl : (cs->flags >> 13 & 3) != rpl))
 		return false;
+	if (!(cs->flags & 0x8000)) {
+		ev->vector = EXC_NP;
+		return false;
+	}
+	ev->vector = EXC_GP;
 	ev->error = (uint16_t)frame[4] & ~3u;
 	if (!(frame[4] & 0xfffc)) {
 		if (rpl == 3 || (frame[4] & 3) != rpl)
@@ -150,6 +154,36 @@ static bool load_return(struct sim_job *j, const uint64_t frame[5], struct sim_s
 	return sim_canonical(frame[0]);
 }
 
+/* Flags that a program may set: only CPL 0 changes IOPL, and IF is for whom IOPL allows it. */
+static uint64_t may_change(uint64_t rflags, unsigned cpl)
+{
+	uint64_t allowed = 0x244dd5; /* CF PF AF ZF SF TF DF OF NT AC ID */
+
+	if (!cpl)
+		allowed |= RFLAGS_IOPL;
+	if (cpl <= (rflags & RFLAGS_IOPL) >> 12)
+		allowed |= RFLAGS_IF;
+	return allowed;
+}
+
+/* RF is always cleared (AMD64 manual volume 3, POPF). */
+void sim_popf(struct sim_job *j)
+{
+	uint64_t rflags = sim_rflags(j->v), allowed = may_change(rflags, sim_cpl(j->v)), word = 0;
+	unsigned bytes = j->i.operand_width == 16 ? 2 : 8;
+	struct sim_event ev;
+
+	if (!sim_job_read(j, j->gpr[GUARD_RSP], &word, bytes, &ev)) {
+		j->done = true;
+		sim_deliver(j->v, &ev);
+		return;
+	}
+	if (bytes == 2)
+		allowed &= 0xffff;
+	sim_set_rflags(j->v, (rflags & ~(allowed | RFLAGS_RF)) | (word & allowed));
+	j->gpr[GUARD_RSP] += bytes;
+}
+
 void sim_iret(struct sim_job *j)
 {
 	struct sim_vcpu *v = j->v;
@@ -165,7 +199,7 @@ void sim_iret(struct sim_job *j)
 		return;
 	}
 	v->nmi_blocked = false;
-	if (!pop_frame(j, rsp, frame, 5, &ev) || !load_return(j, frame, &cs, &ss, &ev)) {
+	if (!sim_job_read(j, rsp, frame, sizeof(frame), &ev) || !load_return(j, frame, &cs, &ss, &ev)) {
 		sim_deliver(v, &ev);
 		return;
 	}
@@ -174,10 +208,6 @@ void sim_iret(struct sim_job *j)
 	*sim_seg(v, SEG_CS) = cs;
 	*sim_seg(v, SEG_SS) = ss;
 	set_cpl(v, frame[1] & 3);
-	allowed = 0x254dd5; /* CF PF AF ZF SF TF DF OF NT RF AC ID */
-	if (!cpl)
-		allowed |= RFLAGS_IOPL;
-	if (cpl <= (rflags & RFLAGS_IOPL) >> 12)
-		allowed |= RFLAGS_IF;
+	allowed = may_change(rflags, cpl) | RFLAGS_RF;
 	sim_set_rflags(v, (rflags & ~allowed) | (frame[2] & allowed));
 }
