@@ -38,6 +38,7 @@ static void help(void)
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out, nop\n"
 	       "  --budget N    stop after N guest instructions\n"
 	       "  --timeout S   stop after S seconds\n"
+	       "  --arg TEXT    for the guest, as a string in its mailbox\n"
 	       "  --engine E    what runs the guest: sim (default) or kvm\n"
 	       "  --engine A,B  run on both, then compare the verdict logs; --log writes FILE.A\n"
 	       "                and FILE.B. Exit code 1 also if they differ, or if not one line\n"
@@ -133,6 +134,10 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 	bool ok;
 
 	if (!guest_build(&g, o->input, elf, &cfg, &err)) {
+		verb_error("run", &err);
+		goto out;
+	}
+	if (o->arg && !vm_set_mailbox(g.vm, o->arg, strlen(o->arg) + 1, &err)) {
 		verb_error("run", &err);
 		goto out;
 	}
@@ -417,7 +422,8 @@ enum {
 	OPT_X,
 	OPT_BUDGET,
 	OPT_ENGINE,
-	OPT_TIMEOUT
+	OPT_TIMEOUT,
+	OPT_ARG
 };
 
 int verb_run(int argc, char **argv)
@@ -433,6 +439,7 @@ int verb_run(int argc, char **argv)
 		{ "budget", required_argument, NULL, OPT_BUDGET },
 		{ "engine", required_argument, NULL, OPT_ENGINE },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+		{ "arg", required_argument, NULL, OPT_ARG },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -486,6 +493,7 @@ int verb_run(int argc, char **argv)
 				return verb_usage("run", "--timeout %s: 1 to %u seconds", optarg,
 						  MAX_TIMEOUT);
 			break;
+		case OPT_ARG: o.arg = optarg; break;
 		case 'h': help(); return EXIT_EXPECTED;
 		case ':': return verb_usage("run", "%s needs a value", argv[optind - 1]);
 		default: return verb_usage("run", "no option %s", argv[optind - 1]);

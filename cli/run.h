@@ -19,7 +19,7 @@ struct run_options {
 	const struct engine_ops *engine; /* the first of them */
 	unsigned vcpus;
 	uint64_t seed, budget;
-	const char *log;
+	const char *log, *arg;
 	bool json, trace;
 	enum gm_x_kind x;
 };

@@ -56,7 +56,8 @@ static bool guest_side(const struct run_options *o, const struct blob *elf, FILE
 	struct summary s;
 	bool ran;
 
-	ran = guest_build(&g, o->input, elf, &cfg, err);
+	ran = guest_build(&g, o->input, elf, &cfg, err) &&
+	      (!o->arg || vm_set_mailbox(g.vm, o->arg, strlen(o->arg) + 1, err));
 	if (ran) {
 		vm_run(g.vm, &e);
 		fflush(to);

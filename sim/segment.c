@@ -32,8 +32,7 @@ static bool refuse(struct sim_event *ev, uint8_t vector, uint16_t selector)
 /* The CPU's own write to a descriptor's upper half: "accessed", "busy". */
 static bool mark(struct sim_vcpu *v, uint16_t selector, uint32_t bits, struct sim_event *ev)
 {
-	const struct sim_seg *table =
-		sim_table(v, selector & 4 ? sim_layout.ldt : sim_layout.gdt);
+	const struct sim_seg *table = sim_table(v, selector & 4 ? sim_layout.ldt : sim_layout.gdt);
 	uint64_t at = table->base + (selector & ~7u) + 4;
 	uint32_t upper;
 
@@ -45,7 +44,8 @@ static bool mark(struct sim_vcpu *v, uint16_t selector, uint32_t bits, struct si
 	return sim_write_u(v, at, &upper, 4, ev);
 }
 
-static bool load_ss(struct sim_vcpu *v, uint16_t selector, struct sim_seg *out, struct sim_event *ev)
+static bool load_ss(struct sim_vcpu *v, uint16_t selector, struct sim_seg *out,
+		    struct sim_event *ev)
 {
 	unsigned cpl = sim_cpl(v);
 

@@ -124,7 +124,8 @@ struct sim_space {
 	bool fast;     /* made for fast mode */
 	uint64_t used; /* for replacing the least recently used one */
 
-	uint64_t block; /* where the last block that ran began; 0: none since the instance was entered */
+	uint64_t
+		block; /* where the last block that ran began; 0: none since the instance was entered */
 	uint64_t stop_rip, stop_gva, stop_value;
 	unsigned stop_size;
 	bool stop_write;
@@ -179,8 +180,8 @@ struct sim_vcpu {
 	uint64_t pending[4]; /* interrupt vectors */
 	bool npending, nmi, nmi_blocked, kick;
 	bool if_was_off, shadow; /* STI shadow: one more instruction before an interrupt */
-	bool mov_ss;		 /* the same after a load of SS; HF_SHADOW says whether it still holds */
-	bool user_open;		 /* pages of the user may be mapped for the supervisor: SMAP */
+	bool mov_ss;	/* the same after a load of SS; HF_SHADOW says whether it still holds */
+	bool user_open; /* pages of the user may be mapped for the supervisor: SMAP */
 	uint64_t timer_period, timer_next; /* bytes of code */
 	uint64_t monitor_gpa;
 	bool monitor_armed;
@@ -233,7 +234,7 @@ struct sim_seg {
 enum sim_segs { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
 
 #define HF_CPL 3u
-#define HF_SHADOW 8u /* the next instruction is a block of its own */
+#define HF_SHADOW 8u  /* the next instruction is a block of its own */
 #define HF_64 0xc0b0u /* SS32, CS32, PE, LMA, CS64 */
 #define HF_CS64 0x8000u
 #define HF_ADDSEG 0x40u

@@ -199,7 +199,8 @@ void sim_iret(struct sim_job *j)
 		return;
 	}
 	v->nmi_blocked = false;
-	if (!sim_job_read(j, rsp, frame, sizeof(frame), &ev) || !load_return(j, frame, &cs, &ss, &ev)) {
+	if (!sim_job_read(j, rsp, frame, sizeof(frame), &ev) ||
+	    !load_return(j, frame, &cs, &ss, &ev)) {
 		sim_deliver(v, &ev);
 		return;
 	}

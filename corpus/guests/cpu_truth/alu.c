@@ -20,7 +20,8 @@ static void add_and_sub(void)
 	  (w.a = 0x1122334455668000, w.f = FL(F_P | F_A | F_S | F_O)));
 	K("alu.add.dword", "add eax, ebx", (i.a = 0xffffffff80000000, i.b = 0x80000000),
 	  (w.a = 0, w.f = FL(F_C | F_P | F_Z | F_O)));
-	K("alu.add.imm8-signed", "add rax, -1", (i.a = 1), (w.a = 0, w.f = FL(F_C | F_P | F_A | F_Z)));
+	K("alu.add.imm8-signed", "add rax, -1", (i.a = 1),
+	  (w.a = 0, w.f = FL(F_C | F_P | F_A | F_Z)));
 	K("alu.adc.carry-in", "adc rax, rbx", (i.a = ONES, i.f = FL(F_C)),
 	  (w.a = 0, w.f = FL(F_C | F_P | F_A | F_Z)));
 	K("alu.adc.full", "adc al, bl", (i.a = 0xff, i.b = 0xff, i.f = FL(F_C)),
@@ -76,8 +77,8 @@ static void shifts(void)
 	K("alu.shl.overflow", "shl eax, 1", i.a = 0x40000000,
 	  (w.a = 0x80000000, w.f = FL(F_P | F_S | F_O), open = F_A));
 	K("alu.shl.by-64", "shl rax, cl", (i.a = 5, i.c = 64, i.f = FL(F_C | F_Z | F_O)), SAME);
-	K("alu.shl.dword-by-32", "shl eax, cl", (i.a = 0xffffffff00000001, i.c = 32, i.f = FL(F_C | F_O)),
-	  w.a = 1);
+	K("alu.shl.dword-by-32", "shl eax, cl",
+	  (i.a = 0xffffffff00000001, i.c = 32, i.f = FL(F_C | F_O)), w.a = 1);
 	K("alu.shl.four", "shl rax, 4", i.a = 0x1000000000000001,
 	  (w.a = 0x10, w.f = FL(F_C), open = F_A | F_O));
 	K("alu.shr.one", "shr rax, 1", i.a = TOP | 1,
@@ -94,8 +95,7 @@ static void shifts(void)
 	K("alu.rol.byte-by-8", "rol al, cl", (i.a = 1, i.c = 8), (w.f = FL(F_C), open = F_O));
 	K("alu.ror.by-12", "ror rax, 12", i.a = 0xabc,
 	  (w.a = 0xabc0000000000000, w.f = FL(F_C), open = F_O));
-	K("alu.rcl.one", "rcl al, 1", (i.a = 0x80, i.f = FL(F_C)),
-	  (w.a = 1, w.f = FL(F_C | F_O)));
+	K("alu.rcl.one", "rcl al, 1", (i.a = 0x80, i.f = FL(F_C)), (w.a = 1, w.f = FL(F_C | F_O)));
 	K("alu.rcr.one", "rcr al, 1", (i.a = 1, i.f = FL(F_C)), (w.a = 0x80, w.f = FL(F_C | F_O)));
 	K("alu.rcl.byte-by-9", "rcl al, cl", (i.a = 0x5a, i.c = 9, i.f = FL(F_C)), open = F_O);
 	K("alu.shld", "shld rax, rbx, 4", (i.a = 0x123456789abcdef0, i.b = 0xf000000000000000),

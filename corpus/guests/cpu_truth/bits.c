@@ -120,7 +120,8 @@ static void atomics(void)
 	K("atomic.xchg", "xchg rax, rbx", (i.a = 1, i.b = 2), (w.a = 2, w.b = 1));
 	K("atomic.xchg.memory", "xchg [rsi], rax; mov rbx, [rsi]",
 	  (i.si = BUF, i.a = 1, *word(0) = 2), (w.a = 2, w.b = 1));
-	K("atomic.xchg.byte", "xchg ah, bl", (i.a = 0x1122, i.b = 0x33), (w.a = 0x3322, w.b = 0x11));
+	K("atomic.xchg.byte", "xchg ah, bl", (i.a = 0x1122, i.b = 0x33),
+	  (w.a = 0x3322, w.b = 0x11));
 	K("atomic.cmpxchg.equal", "lock cmpxchg [rsi], rbx; mov rcx, [rsi]",
 	  (i.si = BUF, i.a = 5, i.b = 6, *word(0) = 5), (w.c = 6, w.f = FL(F_P | F_Z)));
 	K("atomic.cmpxchg.other", "lock cmpxchg [rsi], rbx; mov rcx, [rsi]",

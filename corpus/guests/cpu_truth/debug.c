@@ -35,7 +35,7 @@ static void write_dr7(uint64_t v)
 }
 
 /* As PROBE(), with the bits that DR6 must have gained. */
-#define STEP(name, state, before, after, gained)                                                    \
+#define STEP(name, state, before, after, gained)                                                   \
 	do {                                                                                       \
 		if (item(name)) {                                                                  \
 			struct regs i = (state), w, got;                                           \
@@ -68,12 +68,13 @@ static void single_steps(void)
 	STEP("step.fault", kernel_regs(CODE("ud2")), i.f = FL(F_T), faults(&w, UD, 0, 0), 0);
 	STEP("step.mov-from-cr", kernel_regs(CODE("mov cr2, rax; nop")), i.f = FL(F_T),
 	     traps(&w, DB, 0, 3), BS);
-	STEP("step.out", kernel_regs(CODE("out 0x80, al; nop")), i.f = FL(F_T), traps(&w, DB, 0, 2), BS);
+	STEP("step.out", kernel_regs(CODE("out 0x80, al; nop")), i.f = FL(F_T), traps(&w, DB, 0, 2),
+	     BS);
 	STEP("step.user", user_regs(USER_CODE("nop; nop")), i.f = FL(F_T),
 	     (traps(&w, DB, 0, 1), w.frame = RSP0_TOP - 40), BS);
 	/* MOV SS holds a step back, too (SDM 3:6.8.3). */
-	STEP("step.mov-ss", kernel_regs(CODE("mov ss, eax; nop; nop")), (i.a = SEL_DATA, i.f = FL(F_T)),
-	     traps(&w, DB, 0, 3), BS);
+	STEP("step.mov-ss", kernel_regs(CODE("mov ss, eax; nop; nop")),
+	     (i.a = SEL_DATA, i.f = FL(F_T)), traps(&w, DB, 0, 3), BS);
 	/* After each iteration (SDM 3:17.3.1.4); RF is open there. */
 	STEP("step.rep-movsb", kernel_regs(CODE("rep movsb")),
 	     (i.f = FL(F_T), i.c = 3, i.si = BUF, i.di = BUF + 8),
@@ -83,9 +84,10 @@ static void single_steps(void)
 	     (traps(&w, DB, 0, 2), w.c = 0, w.si += 1, w.di += 1), BS);
 	/* The gate clears TF: no step in the handler of INT n. */
 	STEP("step.int-n", kernel_regs(CODE("int 0x60")), i.f = FL(F_T), traps(&w, 0x60, 0, 2), 0);
-	STEP("step.iretq", kernel_regs(CODE("pushf; mov rcx, rsp; push 0x10; push rcx; push 0x102; push 8; "
-					    "lea rbx, [rip + 1f]; push rbx; xor ebx, ebx; xor ecx, ecx; "
-					    "iretq; 1: popf; nop")),
+	STEP("step.iretq",
+	     kernel_regs(CODE("pushf; mov rcx, rsp; push 0x10; push rcx; push 0x102; push 8; "
+			      "lea rbx, [rip + 1f]; push rbx; xor ebx, ebx; xor ecx, ecx; "
+			      "iretq; 1: popf; nop")),
 	     SAME, (traps(&w, DB, 0, 29), w.f = F_1), BS);
 }
 
@@ -117,15 +119,17 @@ static void breakpoints(void)
 	STEP("break.write.not-read", kernel_regs(CODE("mov rax, [rsi]")),
 	     (set_breakpoint(1, BUF + 64, DR7_WRITE(1) | DR7_BYTES8(1)), i.si = BUF + 64), SAME, 0);
 	STEP("break.access.read", kernel_regs(CODE("mov bl, [rsi]; nop")),
-	     (set_breakpoint(2, BUF + 65, DR7_ACCESS(2)), i.si = BUF + 65), traps(&w, DB, 0, 2), B(2));
+	     (set_breakpoint(2, BUF + 65, DR7_ACCESS(2)), i.si = BUF + 65), traps(&w, DB, 0, 2),
+	     B(2));
 	STEP("break.access.beside", kernel_regs(CODE("mov bl, [rsi]; nop")),
 	     (set_breakpoint(2, BUF + 65, DR7_ACCESS(2)), i.si = BUF + 66), SAME, 0);
 	STEP("break.off", kernel_regs(CODE("mov [rsi], eax")),
-	     (set_breakpoint(1, BUF, DR7_WRITE(1)), write_dr7(0x400 | DR7_WRITE(1)), i.si = BUF), SAME,
-	     0);
+	     (set_breakpoint(1, BUF, DR7_WRITE(1)), write_dr7(0x400 | DR7_WRITE(1)), i.si = BUF),
+	     SAME, 0);
 	/* GD: any use of a debug register is #DB before it, and GD is cleared. */
-	STEP("break.general-detect", kernel_regs(CODE("mov rax, dr0")),
-	     (set_breakpoint(0, 0x77, 0), write_dr7(0x400 | DR7_GD), i.a = 5), (traps(&w, DB, 0, 0), open = F_RF), BD);
+	STEP("break.general-detect", kernel_regs(CODE("mov dr7, rbx; mov rax, dr0")),
+	     (set_breakpoint(0, 0x77, 0), i.b = 0x400 | DR7_GD, i.a = 5),
+	     (traps(&w, DB, 0, 3), open = F_RF), BD);
 }
 
 static void registers(void)

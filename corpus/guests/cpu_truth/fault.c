@@ -59,14 +59,16 @@ static void control_registers(void)
 	/* APM 2:3.1.1 to 3.1.3 and 3.1.7: reserved bits, and states that may not be. */
 	K("control.cr0.upper", "mov cr0, rax", i.a = cr0 | 1ull << 32, faults(&w, GP, 0, 0));
 	K("control.cr0.no-pe", "mov cr0, rax", i.a = cr0 & ~1ull, faults(&w, GP, 0, 0));
-	K("control.cr0.nw-without-cd", "mov cr0, rax", i.a = cr0 | 1ull << 29, faults(&w, GP, 0, 0));
+	K("control.cr0.nw-without-cd", "mov cr0, rax", i.a = cr0 | 1ull << 29,
+	  faults(&w, GP, 0, 0));
 	K("control.cr4.reserved", "mov cr4, rax", i.a = cr4 | 1ull << 63, faults(&w, GP, 0, 0));
 	K("control.cr4.no-pae", "mov cr4, rax", i.a = cr4 & ~0x20ull, faults(&w, GP, 0, 0));
 	K("control.cr3.upper", "mov cr3, rax", i.a = read_cr3() | 1ull << 62, faults(&w, GP, 0, 0));
 	K("control.cr2", "mov cr2, rax; mov rbx, cr2", i.a = 0xdead0000, w.b = 0xdead0000);
 	K("control.cr8", "mov cr8, rax; mov rbx, cr8; mov ecx, 0; mov cr8, rcx", i.a = 5, w.b = 5);
 	K("control.cr8.reserved", "mov cr8, rax", i.a = 16, faults(&w, GP, 0, 0));
-	K("control.clts", "mov cr0, rax; clts; mov rbx, cr0", i.a = cr0 | CR0_TS, w.b = cr0 & ~CR0_TS);
+	K("control.clts", "mov cr0, rax; clts; mov rbx, cr0", i.a = cr0 | CR0_TS,
+	  w.b = cr0 & ~CR0_TS);
 	K("control.smsw", "smsw eax", SAME, w.a = (uint32_t)cr0);
 	K("control.lmsw-keeps-pe", "lmsw bx; mov rax, cr0; mov cr0, rcx", (i.c = cr0, i.b = CR0_TS),
 	  w.a = (cr0 & ~0xeull) | CR0_TS);

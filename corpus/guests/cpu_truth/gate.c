@@ -22,12 +22,14 @@ static void frames(void)
 	K("gate.align.error-code", "mov rax, [rsi]", (i.si = NON_CANONICAL, i.sp -= 8),
 	  (faults(&w, GP, 0, 0), w.frame = FRAME_AT(i.sp)));
 	U("gate.rsp0", "ud2", SAME, (faults(&w, UD, 0, 0), w.frame = FRAME_AT(RSP0_TOP)));
-	U("gate.rsp0.error-code", "cli", SAME, (faults(&w, GP, 0, 0), w.frame = FRAME_AT(RSP0_TOP)));
+	U("gate.rsp0.error-code", "cli", SAME,
+	  (faults(&w, GP, 0, 0), w.frame = FRAME_AT(RSP0_TOP)));
 	gate_set(UD, 0, 2, 0x8e);
 	K("gate.ist", "ud2", SAME, (faults(&w, UD, 0, 0), w.frame = FRAME_AT(IST_TOP(2))));
 	U("gate.ist.user", "ud2", SAME, (faults(&w, UD, 0, 0), w.frame = FRAME_AT(IST_TOP(2))));
 	probe_tss.ist[1] = IST_TOP(2) - 3;
-	K("gate.ist.unaligned", "ud2", SAME, (faults(&w, UD, 0, 0), w.frame = FRAME_AT(IST_TOP(2) - 3)));
+	K("gate.ist.unaligned", "ud2", SAME,
+	  (faults(&w, UD, 0, 0), w.frame = FRAME_AT(IST_TOP(2) - 3)));
 	probe_tss.ist[1] = IST_TOP(2);
 	gates_reset();
 }

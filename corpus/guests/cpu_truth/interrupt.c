@@ -24,7 +24,8 @@ static void masked(void)
 	  (traps(&w, IRQ, 0, 3), w.f = FL(F_I)));
 	K("irq.popf-no-shadow", RAISE "push rbx; popf; nop; nop", i.b = FL(F_I),
 	  (traps(&w, IRQ, 0, 9), w.a = IRQ, w.f = FL(F_I)));
-	K("irq.iretq-no-shadow", RAISE
+	K("irq.iretq-no-shadow",
+	  RAISE
 	  "mov rcx, rsp; push 0x10; push rcx; push 0x202; push 8; lea rbx, [rip + 1f]; push rbx; "
 	  "xor ebx, ebx; xor ecx, ecx; iretq; 1: nop; nop",
 	  SAME, (traps(&w, IRQ, 0, 34), w.a = IRQ, w.f = FL(F_I)));
@@ -40,19 +41,21 @@ static void masked(void)
 	}
 	U("irq.user", RAISE "nop", i.f = FL(F_I | F_IOPL),
 	  (traps(&w, IRQ, 0, 7), w.a = IRQ, w.frame = RSP0_TOP - 40));
-	K("irq.rf-clear", "sti; " RAISE "nop", SAME, (traps(&w, IRQ, 0, 8), w.a = IRQ, w.f = FL(F_I)));
+	K("irq.rf-clear", "sti; " RAISE "nop", SAME,
+	  (traps(&w, IRQ, 0, 8), w.a = IRQ, w.f = FL(F_I)));
 }
 
 static void priorities(void)
 {
 	/* Two at once: the higher vector first, as a local APIC would (APM 2:16.6.3). */
-	K("irq.two", "mov eax, 0x71; out 0xf6, al; mov eax, 0x81; out 0xf6, al; sti; nop; nop", SAME,
-	  (traps(&w, 0x81, 0, 16), w.a = 0x81, w.f = FL(F_I)));
+	K("irq.two", "mov eax, 0x71; out 0xf6, al; mov eax, 0x81; out 0xf6, al; sti; nop; nop",
+	  SAME, (traps(&w, 0x81, 0, 16), w.a = 0x81, w.f = FL(F_I)));
 	K("irq.two.rest", "sti; nop; nop", SAME, (traps(&w, IRQ, 0, 2), w.f = FL(F_I)));
 	K("irq.frame", RAISE "nop", (i.f = FL(F_I), i.sp -= 8),
 	  (traps(&w, IRQ, 0, 7), w.a = IRQ, w.frame = (i.sp & ~15ull) - 40));
 	/* An instruction that faults before the boundary: the fault goes first, IF is then off. */
-	K("irq.fault-first", RAISE "sti; ud2", SAME, (faults(&w, UD, 0, 8), w.a = IRQ, w.f = FL(F_I | F_RF)));
+	K("irq.fault-first", RAISE "sti; ud2", SAME,
+	  (faults(&w, UD, 0, 8), w.a = IRQ, w.f = FL(F_I | F_RF)));
 	K("irq.fault-first.rest", "sti; nop; nop", SAME, (traps(&w, IRQ, 0, 2), w.f = FL(F_I)));
 }
 
@@ -60,17 +63,19 @@ static void nmis(void)
 {
 	K("nmi.at-once", NMI_HERE "nop; nop", SAME, (traps(&w, NMI, 0, 7), w.a = 2));
 	/* Inside the handler the next one waits, until IRETQ. */
-	gate_set(NMI, CODE("inc dword ptr [r15]; cmp dword ptr [r15], 1; jne 2f; " NMI_HERE
-			   "nop; nop; mov ebx, [r15]; 2: iretq"),
+	gate_set(NMI,
+		 CODE("inc dword ptr [r15]; cmp dword ptr [r15], 1; jne 2f; " NMI_HERE
+		      "nop; nop; mov ebx, [r15]; 2: iretq"),
 		 0, 0x8e);
-	K("nmi.blocked", NMI_HERE "nop; mov ecx, [r15]", (i.r15 = BUF, *(volatile uint32_t *)BUF = 0),
-	  (w.a = 2, w.b = 1, w.c = 2));
+	K("nmi.blocked", NMI_HERE "nop; mov ecx, [r15]",
+	  (i.r15 = BUF, *(volatile uint32_t *)BUF = 0), (w.a = 2, w.b = 1, w.c = 2));
 	gates_reset();
 }
 
 static void halts(void)
 {
-	K("hlt.wakes", RAISE "sti; hlt; nop", SAME, (traps(&w, IRQ, 0, 9), w.a = IRQ, w.f = FL(F_I)));
+	K("hlt.wakes", RAISE "sti; hlt; nop", SAME,
+	  (traps(&w, IRQ, 0, 9), w.a = IRQ, w.f = FL(F_I)));
 }
 
 void truth_interrupt(void)

@@ -40,7 +40,8 @@ static void extensions(void)
 static void stack(void)
 {
 	K("stack.push.imm-signed", "push -1; mov rax, [rsp]", SAME, (w.a = ONES, w.sp -= 8));
-	K("stack.push.rsp", "push rsp; pop rax; sub rax, rsp", SAME, (w.a = 0, w.f = FL(F_P | F_Z)));
+	K("stack.push.rsp", "push rsp; pop rax; sub rax, rsp", SAME,
+	  (w.a = 0, w.f = FL(F_P | F_Z)));
 	K("stack.pop.rsp", "push rbx; pop rsp", i.b = BUF + 0x100, w.sp = BUF + 0x100);
 	K("stack.pop.rsp-relative", "push 5; pop qword ptr [rsp]; mov rax, [rsp]", SAME, w.a = 5);
 	K("stack.push16", ".byte 0x66; push 5; movzx eax, word ptr [rsp]", SAME,
@@ -56,16 +57,19 @@ static void stack(void)
 
 static void near_transfers(void)
 {
-	K("near.call", "lea rbx, [rip + 1f]; call 2f; 1: ud2; 2: pop rax; sub rax, rbx; xor ebx, ebx",
-	  SAME, (w.f = FL(F_P | F_Z), open = F_A));
+	K("near.call",
+	  "lea rbx, [rip + 1f]; call 2f; 1: ud2; 2: pop rax; sub rax, rbx; xor ebx, ebx", SAME,
+	  (w.f = FL(F_P | F_Z), open = F_A));
 	/* The target is read before the return address is written. */
 	K("near.call.rsp",
 	  "lea rbx, [rip + 1f]; push rbx; call qword ptr [rsp]; ud2; 1: pop rax; pop rcx; xor eax, eax; "
 	  "sub rcx, rbx; xor ebx, ebx",
 	  SAME, (w.f = FL(F_P | F_Z), open = F_A));
-	K("near.ret.imm", "lea rbx, [rip + 1f]; push 1; push 2; push rbx; xor ebx, ebx; ret 16; 1:",
-	  SAME, (w.f = FL(F_P | F_Z), open = F_A));
-	K("near.jmp.table", "lea rbx, [rip + 1f]; mov [rsi], rbx; xor ebx, ebx; jmp qword ptr [rsi]; ud2; 1:",
+	K("near.ret.imm",
+	  "lea rbx, [rip + 1f]; push 1; push 2; push rbx; xor ebx, ebx; ret 16; 1:", SAME,
+	  (w.f = FL(F_P | F_Z), open = F_A));
+	K("near.jmp.table",
+	  "lea rbx, [rip + 1f]; mov [rsi], rbx; xor ebx, ebx; jmp qword ptr [rsi]; ud2; 1:",
 	  i.si = BUF, (w.f = FL(F_P | F_Z), open = F_A));
 	K("near.loop", "mov ecx, 3; 1: inc eax; loop 1b", i.f = FL(F_C),
 	  (w.a = 3, w.f = FL(F_C | F_P)));
@@ -100,7 +104,8 @@ static void canonical(void)
 	/* APM 2:8.2.14 and 8.2.13: #GP(0), or #SS(0) where the stack segment is meant. */
 	K("canonical.load", "mov rax, [rsi]", i.si = NON_CANONICAL, faults(&w, GP, 0, 0));
 	K("canonical.store", "mov [rsi], rax", i.si = NON_CANONICAL, faults(&w, GP, 0, 0));
-	K("canonical.store.user-end", "mov [rsi], rax", i.si = 0x800000000000, faults(&w, GP, 0, 0));
+	K("canonical.store.user-end", "mov [rsi], rax", i.si = 0x800000000000,
+	  faults(&w, GP, 0, 0));
 	K("canonical.load.rbp", "mov rax, [rbp]", i.bp = NON_CANONICAL, faults(&w, SS, 0, 0));
 	/* A DS prefix is ignored in 64-bit mode (APM 3:1.2.4), so whose exception it is stays open. */
 	if (item("canonical.load.rbp-ds")) {
@@ -110,8 +115,8 @@ static void canonical(void)
 		told("vec", probe_run(&i).vec);
 		item_end();
 	}
-	K("canonical.index", "mov rax, [rsi + rcx*8]", (i.si = BUF, i.c = 1ull << 61, *word(0) = 0x77),
-	  w.a = 0x77);
+	K("canonical.index", "mov rax, [rsi + rcx*8]",
+	  (i.si = BUF, i.c = 1ull << 61, *word(0) = 0x77), w.a = 0x77);
 	K("canonical.lea", "lea rax, [rsi]", i.si = NON_CANONICAL, w.a = NON_CANONICAL);
 	K("canonical.invlpg", "invlpg [rsi]", i.si = NON_CANONICAL, SAME);
 	U("canonical.load.user", "mov rax, [rsi]", i.si = NON_CANONICAL, faults(&w, GP, 0, 0));

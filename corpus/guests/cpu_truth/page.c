@@ -31,13 +31,13 @@ static uint64_t *entry_of(uint64_t va, unsigned level)
 
 static struct regs do_access(enum access a, bool user, uint64_t va, uint64_t flags)
 {
-	uint64_t code = a == READ  ? CODE("mov rax, [rsi]")
+	uint64_t code = a == READ    ? CODE("mov rax, [rsi]")
 			: a == WRITE ? CODE("mov byte ptr [rsi + 8], 1")
 				     : CODE("nop");
 	struct regs i;
 
 	if (user) {
-		code = a == READ  ? USER_CODE("mov rax, [rsi]")
+		code = a == READ    ? USER_CODE("mov rax, [rsi]")
 		       : a == WRITE ? USER_CODE("mov byte ptr [rsi + 8], 1")
 				    : USER_CODE("nop");
 		i = user_regs(a == FETCH ? va : code);

@@ -5,6 +5,8 @@
 #define WANT_BYTES 300u
 #define U_STACK_PAGE 0x60000000ull
 #define IMAGE_PAGES 128u
+#define BOOT_STACKS 0xffffc90000000000ull
+#define BOOT_STACKS_BYTES (1ull << 32)
 
 struct regs probe_now;
 struct gate probe_idt[256] __attribute__((aligned(16)));
@@ -24,18 +26,12 @@ _Static_assert(offsetof(struct tss, ist) == 36, "APM 2:12.2.5");
 
 /* APM 2:4.8: descriptors of long mode. */
 uint64_t probe_gdt[17] = {
-	[SEL_CODE / 8] = 0x00af9b000000ffff,
-	[SEL_DATA / 8] = 0x00cf93000000ffff,
-	[SEL_USER32 / 8] = 0x00cffb000000ffff,
-	[SEL_USER_DATA / 8] = 0x00cff3000000ffff,
-	[SEL_USER_CODE / 8] = 0x00affb000000ffff,
-	[SEL_CODE_ABSENT / 8] = 0x00af1b000000ffff,
-	[SEL_DATA_ABSENT / 8] = 0x00cf13000000ffff,
-	[SEL_CODE_32 / 8] = 0x00cf9b000000ffff,
-	[SEL_DATA_RO / 8] = 0x00cf91000000ffff,
-	[SEL_DATA_BASE / 8] = 0x12cf93345000ffff,
-	[SEL_TSS / 8] = 0x0000890000000067,
-	[SEL_TSS_ABSENT / 8] = 0x0000090000000067,
+	[SEL_CODE / 8] = 0x00af9b000000ffff,	    [SEL_DATA / 8] = 0x00cf93000000ffff,
+	[SEL_USER32 / 8] = 0x00cffb000000ffff,	    [SEL_USER_DATA / 8] = 0x00cff3000000ffff,
+	[SEL_USER_CODE / 8] = 0x00affb000000ffff,   [SEL_CODE_ABSENT / 8] = 0x00af1b000000ffff,
+	[SEL_DATA_ABSENT / 8] = 0x00cf13000000ffff, [SEL_CODE_32 / 8] = 0x00cf9b000000ffff,
+	[SEL_DATA_RO / 8] = 0x00cf91000000ffff,	    [SEL_DATA_BASE / 8] = 0x12cf93345000ffff,
+	[SEL_TSS / 8] = 0x0000890000000067,	    [SEL_TSS_ABSENT / 8] = 0x0000090000000067,
 	[SEL_TSS_FREE / 8] = 0x0000890000000067,
 };
 
@@ -147,9 +143,7 @@ void probe_init(void)
 
 struct regs kernel_regs(uint64_t ip)
 {
-	return (struct regs){
-		.ip = ip, .f = F_1, .cs = SEL_CODE, .ss = SEL_DATA, .sp = PROBE_TOP
-	};
+	return (struct regs){ .ip = ip, .f = F_1, .cs = SEL_CODE, .ss = SEL_DATA, .sp = PROBE_TOP };
 }
 
 struct regs user_regs(uint64_t ip)
@@ -234,12 +228,25 @@ bool item(const char *name)
 	return true;
 }
 
+/* Addresses within the image change with every build; those of the boot stack say nothing. */
+static void show(const char *what, uint64_t v)
+{
+	if (v - IMAGE < IMAGE_PAGES * PAGE_BYTES)
+		printk(" %s=image", what);
+	else if (v - USER_TEXT < IMAGE_PAGES * PAGE_BYTES)
+		printk(" %s=user-image", what);
+	else if (v - BOOT_STACKS < BOOT_STACKS_BYTES)
+		printk(" %s=boot-stack", what);
+	else
+		printk(" %s=%lx", what, v);
+}
+
 void is(const char *what, uint64_t got, uint64_t value)
 {
 	char text[20];
 
 	judged = true;
-	printk(" %s=%lx", what, got);
+	show(what, got);
 	if (got == value)
 		return;
 	if (want_at && want_at + 1 < WANT_BYTES)
@@ -262,7 +269,7 @@ void is(const char *what, uint64_t got, uint64_t value)
 
 void told(const char *what, uint64_t got)
 {
-	printk(" %s=%lx", what, got);
+	show(what, got);
 }
 
 void item_end(void)
@@ -289,7 +296,10 @@ int summary(void)
 
 static void gpr(const char *what, uint64_t in, uint64_t got, uint64_t wanted, uint64_t base)
 {
-	if (got != in || wanted != in)
+	/* On another stack altogether: say which. */
+	if (got != wanted && got - base + (1ull << 20) > (1ull << 21))
+		is(what, got, wanted);
+	else if (got != in || wanted != in)
 		is(what, got - base, wanted - base);
 }
 
@@ -314,7 +324,7 @@ void traps(struct regs *w, unsigned vector, uint64_t error, uint64_t offset)
 
 void compare(const struct regs *in, const struct regs *got, const struct regs *w, uint64_t open)
 {
-	static const char *const name[] = { "a",  "c",	"d",  "b",   "sp",  "bp",  "si",  "di",
+	static const char *const name[] = { "a",  "c",	"d",   "b",   "sp",  "bp",  "si",  "di",
 					    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
 	const uint64_t *i = &in->a, *g = &got->a, *v = &w->a;
 
@@ -335,5 +345,5 @@ void compare(const struct regs *in, const struct regs *got, const struct regs *w
 	if (open)
 		told("open", got->f & open);
 	if (w->frame)
-		is("frame", w->frame - got->frame, 0);
+		is("frame", got->frame ? w->frame - got->frame : ONES, 0);
 }

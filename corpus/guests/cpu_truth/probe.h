@@ -35,7 +35,21 @@ enum {
 	F_STATUS = F_C | F_P | F_A | F_Z | F_S | F_O
 };
 
-enum { DE = 0, DB = 1, NMI = 2, BP = 3, UD = 6, NM = 7, DF = 8, TS = 10, NP = 11, SS = 12, GP = 13, PF = 14, AC = 17 };
+enum {
+	DE = 0,
+	DB = 1,
+	NMI = 2,
+	BP = 3,
+	UD = 6,
+	NM = 7,
+	DF = 8,
+	TS = 10,
+	NP = 11,
+	SS = 12,
+	GP = 13,
+	PF = 14,
+	AC = 17
+};
 #define FL(flags) (F_1 | (uint64_t)(flags))
 #define DONE 0x100 /* "vector" of a probe that came to its end */
 #define ONES (~0ull)
@@ -44,10 +58,10 @@ enum { DE = 0, DB = 1, NMI = 2, BP = 3, UD = 6, NM = 7, DF = 8, TS = 10, NP = 11
 /* A CPU's state before or after a probe. Order of the first 17 as entry.S has them. */
 struct regs {
 	uint64_t a, c, d, b, sp, bp, si, di, r8, r9, r10, r11, r12, r13, r14, r15;
-	uint64_t f;		   /* RFLAGS */
-	uint64_t ip, cs, ss;	   /* after: of the exception's frame */
-	uint64_t vec, err;	   /* after: DONE, or vector and error code (0 if there is none) */
-	uint64_t frame;		   /* after: where RIP was pushed */
+	uint64_t f;	     /* RFLAGS */
+	uint64_t ip, cs, ss; /* after: of the exception's frame */
+	uint64_t vec, err;   /* after: DONE, or vector and error code (0 if there is none) */
+	uint64_t frame;	     /* after: where RIP was pushed */
 	uint64_t cr2;
 };
 
@@ -62,8 +76,8 @@ enum {
 	SEL_DATA_ABSENT = 0x38,
 	SEL_CODE_32 = 0x40, /* compatibility mode */
 	SEL_DATA_RO = 0x48,
-	SEL_DATA_BASE = 0x50, /* base SEG_BASE */
-	SEL_TSS = 0x58,	      /* two slots */
+	SEL_DATA_BASE = 0x50,  /* base SEG_BASE */
+	SEL_TSS = 0x58,	       /* two slots */
 	SEL_TSS_ABSENT = 0x68, /* two slots */
 	SEL_TSS_FREE = 0x78,   /* two slots; an available TSS */
 	SEL_BEYOND = 0x88      /* first one behind the limit */
@@ -71,8 +85,8 @@ enum {
 #define SEG_BASE 0x12345000ull
 
 /* Addresses. Pages from KPAGE and UPAGE are mapped by who uses them; n counts pages. */
-#define KPAGE(n) (0xffffc00000000000ull + (n) * PAGE_BYTES)
-#define UPAGE(n) (0x50000000ull + (n) * PAGE_BYTES)
+#define KPAGE(n) (0xffffc00000000000ull + (n)*PAGE_BYTES)
+#define UPAGE(n) (0x50000000ull + (n)*PAGE_BYTES)
 #define USER_TEXT 0x40000000ull /* the image once more, for CPL 3 */
 #define IMAGE (GH_KERNEL_BASE + 0x100000)
 #define NON_CANONICAL 0x8000123456780000ull
@@ -129,7 +143,7 @@ void traps(struct regs *w, unsigned vector, uint64_t error, uint64_t offset);
  * One probe as an item. `before` sets i (state at the start), `after` changes w (what is wanted: i,
  * unless said otherwise) and may set `open` (flags that no manual defines).
  */
-#define PROBE(name, state, before, after)                                                           \
+#define PROBE(name, state, before, after)                                                          \
 	do {                                                                                       \
 		if (item(name)) {                                                                  \
 			struct regs i = (state), w, got;                                           \

@@ -16,7 +16,8 @@ static void loads(void)
 	  (i.b = ONES, i.si = BUF, *word(0) = 5), (w.b = 0, w.c = 5));
 	K("segment.ds-user-rpl", "mov ds, eax; mov ebx, ds; mov ds, ecx",
 	  (i.a = SEL_USER_DATA, i.c = SEL_DATA), w.b = SEL_USER_DATA);
-	K("segment.ds-read-only", "mov ds, eax; mov ds, ecx", (i.a = SEL_DATA_RO, i.c = SEL_DATA), SAME);
+	K("segment.ds-read-only", "mov ds, eax; mov ds, ecx", (i.a = SEL_DATA_RO, i.c = SEL_DATA),
+	  SAME);
 	K("segment.ds-beyond", "mov ds, eax", i.a = SEL_BEYOND, faults(&w, GP, SEL_BEYOND, 0));
 	K("segment.ds-absent", "mov ds, eax", i.a = SEL_DATA_ABSENT,
 	  faults(&w, NP, SEL_DATA_ABSENT, 0));
@@ -36,8 +37,8 @@ static void loads(void)
 	K("segment.pop-fs", "push 0x50; pop fs; mov eax, fs", SAME, w.a = SEL_DATA_BASE);
 	K("segment.pop-fs-beyond", "push 0x88; pop fs", SAME,
 	  (faults(&w, GP, SEL_BEYOND, 5), w.sp -= 8));
-	K("segment.base-from-descriptor", "mov fs, eax; rdmsr", (i.a = SEL_DATA_BASE, i.c = MSR_FS_BASE),
-	  (w.a = SEG_BASE, w.d = 0));
+	K("segment.base-from-descriptor", "mov fs, eax; rdmsr",
+	  (i.a = SEL_DATA_BASE, i.c = MSR_FS_BASE), (w.a = SEG_BASE, w.d = 0));
 	if (item("segment.fs-null")) { /* Intel clears the base, AMD keeps it: told */
 		struct regs i = kernel_regs(CODE("mov fs, edi; rdmsr")), got;
 
@@ -54,7 +55,8 @@ static void loads(void)
 	/* The limit's bits are undefined (APM 3, LAR). */
 	K("segment.lar", "lar eax, ebx; setz cl; and eax, 0xf0ff00; movzx ebx, cl", i.b = SEL_DATA,
 	  (w.a = 0xc09300, w.b = w.c = 1, open = F_STATUS));
-	K("segment.lar-beyond", "lar eax, ebx", (i.b = SEL_BEYOND, i.a = 5, i.f = FL(F_Z)), w.f = FL(0));
+	K("segment.lar-beyond", "lar eax, ebx", (i.b = SEL_BEYOND, i.a = 5, i.f = FL(F_Z)),
+	  w.f = FL(0));
 	K("segment.lsl", "lsl eax, ebx", i.b = SEL_DATA, (w.a = 0xffffffff, w.f = FL(F_Z)));
 	K("segment.verr", "verr bx", i.b = SEL_DATA, w.f = FL(F_Z));
 	K("segment.verw-read-only", "verw bx", (i.b = SEL_DATA_RO, i.f = FL(F_Z)), w.f = FL(0));
@@ -64,8 +66,8 @@ static void bases(void)
 {
 	uint64_t gs = rdmsr(MSR_GS_BASE), cr4 = read_cr4();
 
-	K("base.fs", "wrmsr; mov rbx, fs:[8]", (i.c = MSR_FS_BASE, i.a = (uint32_t)BUF, i.d = BUF >> 32, *word(1) = 0x77),
-	  w.b = 0x77);
+	K("base.fs", "wrmsr; mov rbx, fs:[8]",
+	  (i.c = MSR_FS_BASE, i.a = (uint32_t)BUF, i.d = BUF >> 32, *word(1) = 0x77), w.b = 0x77);
 	K("base.gs", "wrmsr; mov rbx, gs:[8]; mov qword ptr gs:[16], 3; mov rdi, [rsi + 16]",
 	  (i.si = BUF, i.c = MSR_GS_BASE, i.a = (uint32_t)BUF, i.d = BUF >> 32, *word(1) = 0x78),
 	  (w.b = 0x78, w.di = 3));
@@ -85,7 +87,8 @@ static void bases(void)
 	write_cr4(cr4 | CR4_FSGSBASE);
 	K("base.wrgsbase", "wrgsbase rax; mov rbx, gs:[8]; rdgsbase rcx", i.a = BUF,
 	  (w.b = 0x78, w.c = BUF));
-	U("base.wrfsbase.user", "wrfsbase rax; rdfsbase rbx", i.a = 0x123456789a, w.b = 0x123456789a);
+	U("base.wrfsbase.user", "wrfsbase rax; rdfsbase rbx", i.a = 0x123456789a,
+	  w.b = 0x123456789a);
 	K("base.wrfsbase-32", "wrfsbase eax; rdfsbase rbx", i.a = 0xff11111111, w.b = 0x11111111);
 	K("base.wrgsbase-non-canonical", "wrgsbase rax", i.a = NON_CANONICAL, faults(&w, GP, 0, 0));
 	write_cr4(cr4);
@@ -99,11 +102,12 @@ static void bases(void)
 	  (i.c = MSR_LSTAR, i.a = 0x80001000, i.d = 0xffffffff), (w.f = FL(F_P | F_Z), open = F_A));
 	K("msr.fmask", "wrmsr; xor eax, eax; rdmsr", (i.c = MSR_FMASK, i.a = 0x47700),
 	  (w.f = FL(F_P | F_Z), open = F_A));
-	K("msr.tsc-aux", "wrmsr; rdtscp; xor eax, eax; xor edx, edx", (i.c = MSR_TSC_AUX, i.a = 0x1234),
+	K("msr.tsc-aux", "wrmsr; rdtscp; xor eax, eax; xor edx, edx",
+	  (i.c = MSR_TSC_AUX, i.a = 0x1234),
 	  (w.a = 0, w.c = 0x1234, w.f = FL(F_P | F_Z), open = F_A));
 	/* The upper halves of RAX and RDX go away with RDMSR and do not count with WRMSR. */
-	K("msr.upper-halves", "wrmsr; rdmsr", (i.c = MSR_KERNEL_GS, i.a = 0xff00000007, i.d = 0xff00000000),
-	  (w.a = 7, w.d = 0));
+	K("msr.upper-halves", "wrmsr; rdmsr",
+	  (i.c = MSR_KERNEL_GS, i.a = 0xff00000007, i.d = 0xff00000000), (w.a = 7, w.d = 0));
 }
 
 struct table {

@@ -71,7 +71,8 @@ static void whole(void)
 	STRING("string.rep-movsb.overlap", "rep movsb", (i.si = BUF, i.di = BUF + 1, i.c = 50),
 	       (w.si += 50, w.di += 50, w.c = 0),
 	       bytes()[1] == 1 && bytes()[25] == 1 && bytes()[50] == 1);
-	STRING("string.rep-movsb.none", "rep movsb", (i.si = NON_CANONICAL, i.di = END), SAME, true);
+	STRING("string.rep-movsb.none", "rep movsb", (i.si = NON_CANONICAL, i.di = END), SAME,
+	       true);
 	STRING("string.stosb", "stosb", (i.di = BUF, i.a = 0x1155), w.di += 1,
 	       bytes()[0] == 0x55 && bytes()[1] == 8);
 	STRING("string.rep-stosd", "rep stosd", (i.di = BUF, i.c = 3, i.a = ONES),
@@ -84,9 +85,10 @@ static void whole(void)
 	       !bytes()[0xffc] && !bytes()[0x1003] && bytes()[0xffb]);
 	STRING("string.lodsw", "lodsw", (i.si = BUF, i.a = ONES),
 	       (w.a = 0xffffffffffff0801, w.si += 2), true);
-	STRING("string.lodsd", "lodsd", (i.si = BUF, i.a = ONES), (w.a = 0x160f0801, w.si += 4), true);
-	STRING("string.rep-lodsb", "rep lodsb", (i.si = BUF, i.c = 3), (w.a = 15, w.si += 3, w.c = 0),
+	STRING("string.lodsd", "lodsd", (i.si = BUF, i.a = ONES), (w.a = 0x160f0801, w.si += 4),
 	       true);
+	STRING("string.rep-lodsb", "rep lodsb", (i.si = BUF, i.c = 3),
+	       (w.a = 15, w.si += 3, w.c = 0), true);
 }
 
 static void compare_and_scan(void)
@@ -132,8 +134,7 @@ static void in_the_middle(void)
 	       (w.di -= 2, w.c = 3, faults(&w, PF, 2, 0), w.cr2 = KPAGE(4) - 1),
 	       *(uint8_t *)KPAGE(4) == 7);
 	STRING("string.rep-stosq.straddles", "rep stosq", (i.di = END - 20, i.c = 4, i.a = ONES),
-	       (w.di += 16, w.c = 2, faults(&w, PF, 2, 0), w.cr2 = END),
-	       bytes()[0x2ffb] == 0xff);
+	       (w.di += 16, w.c = 2, faults(&w, PF, 2, 0), w.cr2 = END), bytes()[0x2ffb] == 0xff);
 	STRING("string.repe-cmpsb.fault", "repe cmpsb",
 	       (i.si = END - 2, i.di = BUF, i.c = 9, memcpy(bytes(), (void *)(END - 2), 2)),
 	       (w.si += 2, w.di += 2, w.c = 7, w.f = FL(F_P | F_Z), faults(&w, PF, 0, 0),

@@ -53,7 +53,7 @@ static void time(void)
 	K("rdtsc.upper-halves", "rdtsc; shr rax, 32; shr rdx, 32", (i.a = ONES, i.d = ONES),
 	  (w.a = w.d = 0, w.f = FL(F_P | F_Z), open = F_A | F_O | F_C));
 	write_cr4(cr4 | CR4_TSD);
-	U("rdtsc.tsd.user", "rdtsc", SAME, faults(&w, GP, 0, 0));
+	U("rdtsc.tsd.user", "rdtsc; mov eax, 0; mov edx, 0", SAME, faults(&w, GP, 0, 0));
 	K("rdtsc.tsd.kernel", "rdtsc; xor eax, eax; xor edx, edx", SAME,
 	  (w.f = FL(F_P | F_Z), open = F_A));
 	write_cr4(cr4);
@@ -73,7 +73,8 @@ static void ports(void)
 static void harmless(void)
 {
 	K("system.fences", "mfence; lfence; sfence", i.f = FL(F_C), SAME);
-	K("system.nops", "pause; .byte 0x0f, 0x1f, 0x84, 0, 0, 2, 0, 0; .byte 0xf3, 0x0f, 0x1e, 0xfa",
+	K("system.nops",
+	  "pause; .byte 0x0f, 0x1f, 0x84, 0, 0, 2, 0, 0; .byte 0xf3, 0x0f, 0x1e, 0xfa",
 	  i.f = FL(F_C), SAME);
 	K("system.prefetch", "prefetcht0 [rsi]", i.si = NON_CANONICAL, SAME);
 	K("system.wbinvd", "wbinvd", SAME, SAME);

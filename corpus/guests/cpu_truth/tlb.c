@@ -37,8 +37,6 @@ static void put(uint64_t pte)
 	*page_entry(read_cr3(), VA, true) = pte;
 }
 
-
-
 static void must_go(void)
 {
 	map_page(VA, frame_a, RW);
@@ -195,8 +193,8 @@ static void changed_code(void)
 	}
 	/* The next instruction but one, from within the same page: seen without a branch. */
 	if (item("smc.next-instruction")) {
-		static const uint8_t self[] = { 0xc6, 0x05, 1,	  0, 0, 0, 7, /* mov byte [rip+1], 7 */
-						0xb8, 1,    0,	  0, 0,	      /* mov eax, 1 */
+		static const uint8_t self[] = { 0xc6, 0x05, 1, 0, 0, 0, 7, /* mov byte [rip+1], 7 */
+						0xb8, 1,    0, 0, 0,	   /* mov eax, 1 */
 						0x0f, 0x0b };
 
 		for (unsigned n = 0; n < sizeof(self); n++)

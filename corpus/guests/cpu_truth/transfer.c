@@ -30,7 +30,8 @@ static void iretq(void)
 {
 	uint64_t land = CODE("pushf; pop rax"), user = USER_CODE("nop");
 
-	K("iretq.same-level", IRETQ, i.sp = frame(land, SEL_CODE, FL(F_C | F_D), PROBE_TOP - 8, SEL_DATA),
+	K("iretq.same-level", IRETQ,
+	  i.sp = frame(land, SEL_CODE, FL(F_C | F_D), PROBE_TOP - 8, SEL_DATA),
 	  (w.sp = PROBE_TOP - 8, w.a = w.f = FL(F_C | F_D)));
 	K("iretq.flags", IRETQ,
 	  i.sp = frame(land, SEL_CODE, FL(F_STATUS | F_D | F_I | F_IOPL | F_NT | F_AC | F_ID),
@@ -38,7 +39,8 @@ static void iretq(void)
 	  (w.sp = PROBE_TOP, w.a = w.f = FL(F_STATUS | F_D | F_I | F_IOPL | F_NT | F_AC | F_ID)));
 	K("iretq.null-ss", IRETQ, i.sp = frame(land, SEL_CODE, F_1, PROBE_TOP, 0),
 	  (w.sp = PROBE_TOP, w.a = F_1, w.ss = 0));
-	K("iretq.rsp-is-any", "iretq", i.sp = frame(CODE("mov rax, rsp"), SEL_CODE, F_1, 0x123, SEL_DATA),
+	K("iretq.rsp-is-any", "iretq",
+	  i.sp = frame(CODE("mov rax, rsp"), SEL_CODE, F_1, 0x123, SEL_DATA),
 	  (w.sp = 0x123, w.a = 0x123));
 	refused("iretq.rip-non-canonical", NON_CANONICAL, SEL_CODE, SEL_DATA, GP, 0);
 	refused("iretq.cs-null", land, 0, SEL_DATA, GP, 0);
@@ -57,7 +59,8 @@ static void iretq(void)
 	refused("iretq.ss-read-only", land, SEL_CODE, SEL_DATA_RO, GP, SEL_DATA_RO);
 	refused("iretq.ss-absent", land, SEL_CODE, SEL_DATA_ABSENT, SS, SEL_DATA_ABSENT);
 	refused("iretq.ss-beyond", land, SEL_CODE, SEL_BEYOND, GP, SEL_BEYOND);
-	K("iretq.nt", IRETQ, (i.sp = frame(land, SEL_CODE, F_1, PROBE_TOP, SEL_DATA), i.f = FL(F_NT)),
+	K("iretq.nt", IRETQ,
+	  (i.sp = frame(land, SEL_CODE, F_1, PROBE_TOP, SEL_DATA), i.f = FL(F_NT)),
 	  faults(&w, GP, 0, 0));
 	gate_set(PF, 0, 2, 0x8e);
 	gate_set(SS, 0, 2, 0x8e);
@@ -86,7 +89,8 @@ static void from_user(void)
 	uint64_t land = USER_CODE("pushf; pop rax");
 
 	/* IF and IOPL are not a user's to change (APM 3, IRET and POPF). */
-	U("iretq.user", IRETQ, i.sp = user_frame(land, SEL_USER_CODE, FL(F_C | F_I | F_IOPL), SEL_USER_DATA),
+	U("iretq.user", IRETQ,
+	  i.sp = user_frame(land, SEL_USER_CODE, FL(F_C | F_I | F_IOPL), SEL_USER_DATA),
 	  (w.sp = USER_TOP, w.a = w.f = FL(F_C)));
 	U("iretq.user-keeps-if", IRETQ,
 	  (i.f = FL(F_I), i.sp = user_frame(land, SEL_USER_CODE, F_1, SEL_USER_DATA)),
@@ -95,13 +99,13 @@ static void from_user(void)
 	  faults(&w, GP, SEL_CODE, 0));
 	U("popf.user", "push rbx; popf; pushf; pop rax", (i.f = FL(F_I), i.b = FL(F_C | F_IOPL)),
 	  (w.a = w.f = FL(F_C | F_I)));
-	U("popf.user-iopl3", "push rbx; popf; pushf; pop rax", (i.f = FL(F_I | F_IOPL), i.b = FL(F_C)),
-	  (w.a = w.f = FL(F_C | F_IOPL)));
+	U("popf.user-iopl3", "push rbx; popf; pushf; pop rax",
+	  (i.f = FL(F_I | F_IOPL), i.b = FL(F_C)), (w.a = w.f = FL(F_C | F_IOPL)));
 	K("popf.kernel", "push rbx; popf; pushf; pop rax",
 	  i.b = FL(F_STATUS | F_D | F_I | F_IOPL | F_NT | F_AC | F_ID | F_RF),
 	  (w.a = w.f = FL(F_STATUS | F_D | F_I | F_IOPL | F_NT | F_AC | F_ID)));
-	K("popf.reserved", "push rbx; popf; pushf; pop rax", i.b = 0xffffffffffc0802aull & ~(uint64_t)F_T,
-	  (w.a = w.f = F_1));
+	K("popf.reserved", "push rbx; popf; pushf; pop rax",
+	  i.b = 0xffffffffffc0802aull & ~(uint64_t)F_T, (w.a = w.f = F_1));
 	K("popf16", "push rbx; popfw; pushf; pop rax", (i.f = FL(F_AC), i.b = FL(F_C | F_IOPL)),
 	  (w.sp -= 6, w.a = w.f = FL(F_C | F_IOPL | F_AC)));
 }
@@ -205,8 +209,7 @@ static void far_transfers(void)
 {
 	K("far.lretq", "push 8; lea rax, [rip + 1f]; push rax; xor eax, eax; retfq; 1:", SAME,
 	  (w.f = FL(F_P | F_Z), open = F_A));
-	K("far.lretq.null", "push 0; push rax; retfq", SAME,
-	  (faults(&w, GP, 0, 3), w.sp -= 16));
+	K("far.lretq.null", "push 0; push rax; retfq", SAME, (faults(&w, GP, 0, 3), w.sp -= 16));
 	K("far.jmp-indirect",
 	  "lea rax, [rip + 1f]; push 8; push rax; xor eax, eax; .byte 0x48, 0xff, 0x2c, 0x24; 1: pop rax; "
 	  "pop rbx; xor eax, eax; xor ebx, ebx",
