@@ -38,7 +38,7 @@ static void help(void)
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out, nop\n"
 	       "  --budget N    stop after N guest instructions\n"
 	       "  --timeout S   stop after S seconds\n"
-	       "  --arg TEXT    for the guest, as a string in its mailbox\n"
+	       "  --arg TEXT    for a guest, as a string in its mailbox\n"
 	       "  --engine E    what runs the guest: sim (default) or kvm\n"
 	       "  --engine A,B  run on both, then compare the verdict logs; --log writes FILE.A\n"
 	       "                and FILE.B. Exit code 1 also if they differ, or if not one line\n"
@@ -362,6 +362,8 @@ static int run_file(const struct run_options *o)
 	struct error err;
 	int status;
 
+	if (o->module && o->arg)
+		return verb_usage("run", "--arg %s: only a guest takes it", o->arg);
 	if (o->module)
 		return o->engines.count == 2 ? run_both(o, RUN_MODULE, NULL) : run_module(o);
 	if (!blob_read(&file, o->input, MAX_INPUT_BYTES, &err))
@@ -384,6 +386,8 @@ static int run_file(const struct run_options *o)
 	if (!file.size) {
 		error_set(&err, "%s: offset 0x0: the file is empty", o->input);
 		status = verb_error("run", &err);
+	} else if (o->arg) {
+		status = verb_usage("run", "--arg %s: only a guest takes it", o->arg);
 	} else {
 		status = o->engines.count == 2 ? run_both(o, RUN_SCENARIO, NULL) : run_scenario(o);
 	}

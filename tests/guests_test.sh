@@ -29,7 +29,8 @@ for elf in "$BUILD"/corpus/guests/*.elf; do
 	name=$(basename "$elf" .elf)
 	seeds=1
 	case $name in
-	bench) continue ;; # no test: loops that `make bench` drives from outside
+	bench) continue ;;     # no test: loops that `make bench` drives from outside
+	cpu_truth) continue ;; # cpu_truth_test.sh
 	smp*) seeds='1 2 3 4 5 6 7 8' ;;
 	traps* | threads*) seeds='1 2 3' ;;
 	esac
@@ -89,7 +90,7 @@ for elf in "$BUILD"/corpus/guests/*.elf; do
 	name=$(basename "$elf" .elf)
 	case $name in
 	bench) continue ;;  # no test
-	hello) continue ;;  # no module, so no log
+	hello | cpu_truth) continue ;; # no module, so no log
 	smp* | threads*) continue ;; # races: which vCPU or thread is first hangs on time, and so on X
 	traps*) continue ;; # how often its timer strikes does, and the handler calls entries
 	esac

@@ -39,7 +39,7 @@ while [ $tries -lt 200 ]; do
 	# Only what was said first, without addresses and bytes: they change with every build.
 	reason=$(sed -n 's/^guardhouse run: //p' "$tmp/err" | head -n 1 |
 		sed 's/[,:] *bytes .*//; s/ on vCPU .*//')
-	echo "# $name: ${reason:-ends the guest}" >>"$tmp/why"
+	echo "# $name: ${reason:-ends the guest}" | tee -a "$tmp/why" >&2
 done
 echo "cpu-truth: more than $tries items end the guest" >&2
 exit 1

@@ -34,6 +34,35 @@ static void frames(void)
 	gates_reset();
 }
 
+/* Which frames have RF set: those of faults (APM 2:8.2, 13.1.4; SDM 3:17.3.1.1). */
+static void resume_flag(const char *name, uint64_t code, uint64_t flags, unsigned vector,
+			bool wanted)
+{
+	struct regs i = kernel_regs(code), got;
+
+	if (!item(name))
+		return;
+	i.si = KPAGE(9);
+	i.f |= flags;
+	got = probe_run(&i);
+	is("vec", got.vec, vector);
+	is("rf", got.f >> 16 & 1, wanted);
+	item_end();
+}
+
+static void resume_flags(void)
+{
+	resume_flag("rf.de", CODE("div ecx"), 0, DE, true);
+	resume_flag("rf.ud", CODE("ud2"), 0, UD, true);
+	resume_flag("rf.pf", CODE("mov rax, [rsi]"), 0, PF, true);
+	resume_flag("rf.gp", CODE("mov cr0, rsi"), 0, GP, true);
+	resume_flag("rf.int-n", CODE("int 0x60"), 0, SOFT, false);
+	resume_flag("rf.int3", CODE("int3"), 0, BP, false);
+	resume_flag("rf.step", CODE("nop; nop"), F_T, DB, false);
+	resume_flag("rf.int-n-gp", CODE("int 0x61"), 0, GP, true);
+	resume_flag("rf.irq", CODE("mov eax, 0x70; out 0xf6, al; nop"), F_I, 0x70, false);
+}
+
 static void software(void)
 {
 	/* INT3 and INT n are traps: RIP behind them, RF not pushed. */
@@ -171,6 +200,9 @@ void truth_gate(void)
 	unmap_page(KPAGE(9));
 	unmap_page(KPAGE(10));
 	frames();
+	gate_set(0x61, 0, 0, 0x82);
+	resume_flags();
+	gates_reset();
 	software();
 	bad_gates();
 	double_faults();

@@ -135,7 +135,7 @@ int summary(void);
 
 /* All of *want against *got; bits of `open` in RFLAGS are told only. */
 void compare(const struct regs *in, const struct regs *got, const struct regs *want, uint64_t open);
-/* *w: this exception, `offset` bytes behind the start; faults push RF (APM 2:8.2, SDM 3:17.3.1.1). */
+/* *w: this exception, `offset` bytes behind the start. */
 void faults(struct regs *w, unsigned vector, uint64_t error, uint64_t offset);
 void traps(struct regs *w, unsigned vector, uint64_t error, uint64_t offset);
 

@@ -194,7 +194,7 @@ static void system_calls(void)
 		is("cs", got.cs, SEL_CODE);
 		is("cr2", got.cr2, KPAGE(9));
 		is("sp", got.sp - i.sp, 0);
-		is("frame", got.frame - i.sp, -40ull);
+		is("frame", got.frame, i.sp - 40);
 		item_end();
 	}
 	wrmsr(MSR_EFER, efer & ~EFER_SCE);
