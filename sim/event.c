@@ -109,6 +109,31 @@ static bool new_stack(struct sim_vcpu *v, const struct gate *g, bool inner, uint
 	return true;
 }
 
+/*
+ * A CPU pushes from the top, so a fault names the upper of two pages first, and in it the highest
+ * word. One write for each page: what it touches counts once.
+ */
+static bool push_frame(struct sim_vcpu *v, uint64_t rsp, const uint64_t *word, unsigned n,
+		       struct sim_event *ev)
+{
+	unsigned below = (unsigned)((SIM_PAGE - rsp % SIM_PAGE) / 8); /* words on the first page */
+	unsigned from = below < n ? below : 0, to = n;
+
+	for (;;) {
+		if (!sim_write_u(v, rsp + 8 * from, &word[from], 8 * (to - from), ev)) {
+			if (ev->vector == EXC_GP)
+				ev->vector = EXC_SS;
+			else if (ev->vector == EXC_PF)
+				ev->cr2 = rsp + 8 * (to - 1);
+			return false;
+		}
+		if (!from)
+			return true;
+		to = from;
+		from = 0;
+	}
+}
+
 static bool is_fault_with_rf(uint8_t vector)
 {
 	return vector != EXC_DB && vector != EXC_NMI && vector != EXC_BP && vector != 4 &&
@@ -120,7 +145,7 @@ static bool deliver_once(struct sim_vcpu *v, const struct sim_event *why, struct
 {
 	struct sim_seg code, *cs = sim_seg(v, SEG_CS), *ss = sim_seg(v, SEG_SS);
 	uint64_t frame[6], rflags = sim_rflags(v), rsp;
-	unsigned cpl = sim_cpl(v), dpl, first = why->has_error ? 0 : 1, k;
+	unsigned cpl = sim_cpl(v), dpl, first = why->has_error ? 0 : 1;
 	struct gate g;
 
 	if (!read_gate(v, why, &g, ev))
@@ -158,14 +183,9 @@ static bool deliver_once(struct sim_vcpu *v, const struct sim_event *why, struct
 			   : rflags;
 	frame[4] = sim_gpr(v)[GUARD_RSP];
 	frame[5] = ss->selector;
-	for (k = 6; k-- > first;) {
-		rsp -= 8;
-		if (!sim_write_u(v, rsp, &frame[k], 8, ev)) {
-			if (ev->vector == EXC_GP)
-				ev->vector = EXC_SS;
-			return false;
-		}
-	}
+	rsp -= 8 * (6 - first);
+	if (!push_frame(v, rsp, &frame[first], 6 - first, ev))
+		return false;
 	if (dpl != cpl) {
 		memset(ss, 0, sizeof(*ss));
 		ss->selector = dpl;
