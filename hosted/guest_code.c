@@ -22,6 +22,8 @@ __asm__("	.pushsection .rodata, \"a\"\n"
 	"	lgdt guest_gdtr(%rip)\n"
 	"	movl $0x18, %eax\n"
 	"	ltr %ax\n"
+	"	.globl guest_tick\n"
+	"guest_tick:\n"
 	"	movl $9973, %eax\n" /* instructions from tick to tick */
 	"	outl %eax, $0xf9\n"
 	"	outb %al, $0xf8\n"

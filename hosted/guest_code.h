@@ -13,6 +13,8 @@ extern const uint8_t guest_code[], guest_code_end[];
 extern const uint8_t guest_idtr[], guest_gdtr[];
 /* Entry of vCPU 0; behind it, where its host service returns to. */
 extern const uint8_t guest_boot[], guest_booted[];
+/* mov $PERIOD,%eax: patched by the image builder for a kernel without a tick. */
+extern const uint8_t guest_tick[];
 /* Return address of every call that the hosted kernel makes; behind its host service. */
 extern const uint8_t guest_return[], guest_returned[];
 /* mov (%rdi),%eax; ret */

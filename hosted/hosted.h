@@ -31,7 +31,11 @@ struct hosted_options {
 	FILE *console;			   /* the driver's messages, NULL: nowhere */
 	FILE *trace;			   /* NULL: none */
 	const char *log;		   /* file for the verdict log, NULL: none */
-	struct log_copy *copy;		   /* copy of it for a comparison, NULL: none */
+	/*
+	 * Copy of it for a comparison, NULL: none. Then time only passes when the driver waits:
+	 * a tick strikes where the engine's clock says, and what its interrupts enter is judged.
+	 */
+	struct log_copy *copy;
 	/* Asked after each attack; true: that one does not count, and it was the last. */
 	bool (*stop)(void);
 };

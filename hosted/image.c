@@ -255,6 +255,8 @@ bool image_build(struct image *img, struct image_import *imports, size_t n, enum
 	if (!contents)
 		return error_set(err, "out of memory for the hosted kernel's image");
 	put_text(contents, imports, n, p.data, x);
+	if (img->tickless) /* the immediate behind the opcode */
+		memset(contents + (guest_tick - guest_code) + 1, 0, 4);
 	put_idt(contents + p.data_at);
 	put_tss(contents + p.data_at, p.data);
 	put_symbols(contents, &p, imports, n);

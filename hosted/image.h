@@ -28,6 +28,7 @@ struct image_import {
 };
 
 struct image {
+	bool tickless; /* in: no timer interrupts */
 	struct blob elf;
 	uint64_t data;	     /* GVA of the data segment: the IDT first, the data imports last */
 	uint64_t data_bytes; /* whole pages */

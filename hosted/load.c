@@ -223,6 +223,7 @@ bool hosted_open(struct hosted *h, const struct hosted_options *opt, struct erro
 				 opt->module);
 	h->jiffies = 0x100000000ull - 300ull * 250; /* as Linux: soon to wrap in 32 bits */
 	nic_reset(&h->nic);
+	h->image.tickless = opt->copy != NULL;
 	if (!wrap(h, err) || !list_imports(h, err) ||
 	    !image_build(&h->image, h->addresses, h->nimports, opt->x, err))
 		return false;
