@@ -50,11 +50,11 @@ void vt_wrap(struct vt_module *m, const char *name, bool device)
 	vt_wrap_with(m, name, &doorbell, device ? 1 : 0);
 }
 
-void vt_wrap_with(struct vt_module *m, const char *name, const struct wrap_privilege *privileges,
-		  size_t n)
+static void wrap(struct vt_module *m, const char *name, enum gm_x_kind x,
+		 const struct wrap_privilege *privileges, size_t n)
 {
 	struct wrap_options opt = {
-		.name = name, .x = GM_X_VMMCALL, .privileges = privileges, .privilege_count = n
+		.name = name, .x = x, .privileges = privileges, .privilege_count = n
 	};
 	const struct gm_privilege *p;
 	const struct gm_header *h;
@@ -82,6 +82,17 @@ void vt_wrap_with(struct vt_module *m, const char *name, const struct wrap_privi
 	m->source.ko = m->wrapped.ko;
 	m->source.manifest = m->wrapped.manifest;
 	m->source.binding = &m->binding;
+}
+
+void vt_wrap_with(struct vt_module *m, const char *name, const struct wrap_privilege *privileges,
+		  size_t n)
+{
+	wrap(m, name, GM_X_VMMCALL, privileges, n);
+}
+
+void vt_wrap_x(struct vt_module *m, const char *name, enum gm_x_kind x)
+{
+	wrap(m, name, x, NULL, 0);
 }
 
 void vt_free(struct vt_module *m)

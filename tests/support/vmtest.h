@@ -33,6 +33,8 @@ struct vt_module {
 void vt_wrap(struct vt_module *m, const char *name, bool device);
 /* The same with privileges of the caller's choice. */
 void vt_wrap_with(struct vt_module *m, const char *name, const struct wrap_privilege *p, size_t n);
+/* Without privileges, but with another X than VMMCALL. */
+void vt_wrap_x(struct vt_module *m, const char *name, enum gm_x_kind x);
 void vt_free(struct vt_module *m);
 /* Loads and announces; fails the test if that does not work. Returns the guard's index. */
 unsigned vt_load(struct vm *vm, const struct vt_module *m);
