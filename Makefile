@@ -23,7 +23,7 @@ ifeq ($(origin AR),default)
 AR := gcc-ar
 endif
 
-HOST_DIRS := lib vmm sim hv-port wrap scenario hosted cli
+HOST_DIRS := lib vmm sim hv-port wrap check scenario hosted cli
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -57,7 +57,7 @@ GUARD_ENV    := -std=c11 -I. -ffreestanding -fno-stack-protector -mno-red-zone -
 GUARD_CFLAGS  = $(GUARD_ENV) $(OPT) $(SANITIZE) $(COVERAGE) $(WARN) -Wconversion
 KERNEL_CFLAGS = $(GUARD_ENV) $(OPT) $(WARN) -Wconversion -nostdlib -fno-pic -fno-pie -mcmodel=kernel
 
-PKGS := unicorn libelf jansson libsodium liblzma libzstd
+PKGS := unicorn libelf libdw jansson libsodium liblzma libzstd
 PKG_OK := $(shell pkg-config --exists $(PKGS) 2>/dev/null && echo yes)
 ifeq ($(PKG_OK),yes)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))

@@ -17,6 +17,7 @@ static const struct verb {
 	{ "run", verb_run, "run a guest, a scenario, or a real driver under a hosted kernel" },
 	{ "attack", verb_attack, "run the attack catalogue and compare with what must happen" },
 	{ "wrap", verb_wrap, "turn a kernel module into a guarded module and a manifest" },
+	{ "check", verb_check, "prove a wrapped module and its manifest against the original" },
 	{ "inspect", verb_inspect, "show a manifest, a wrapped module or a binding" },
 	{ "bind", verb_bind, "sign which privileges this exact module gets" },
 };

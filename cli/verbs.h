@@ -22,6 +22,7 @@ int verb_usage(const char *verb, const char *fmt, ...) __attribute__((format(pri
 int verb_run(int argc, char **argv);
 int verb_attack(int argc, char **argv);
 int verb_wrap(int argc, char **argv);
+int verb_check(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_bind(int argc, char **argv);
 

@@ -10,8 +10,8 @@ set -euo pipefail
 
 declare -A group=(
 	[build]="gcc make binutils libc6-dev pkg-config libunicorn-dev libzydis-dev libelf-dev
-		 libjansson-dev libsodium-dev liblzma-dev libzstd-dev"
-	[test]="libcmocka-dev libdw-dev python3"
+		 libdw-dev libjansson-dev libsodium-dev liblzma-dev libzstd-dev"
+	[test]="libcmocka-dev python3"
 	[lint]="clang clang-format clang-tidy shellcheck"
 	[coverage]="gcovr python3"
 	[mutants]="python3"

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Where a relocation leads in the original, hence where it must lead in the wrapped object:
+ *
+ *	branch to an import		that import's leave gate
+ *	branch to a thunk of Linux	the module's own thunk of that kind
+ *	branch inside			unchanged
+ *	address of a function		its enter gate, wherever something calls through it
+ *	other addresses			unchanged
+ *
+ * Nothing is taken from the wrapped object but the answer.
+ */
+#include "check/internal.h"
+
+#include <string.h>
+
+static bool same(const struct rel *r)
+{
+	return r->sym == r->wsym && r->addend == r->waddend;
+}
+
+static bool wrong(struct ck *ck, enum check_class class, uint32_t section, const struct rel *r,
+		  const char *what)
+{
+	const struct sec *s = &ck->w.sec[section];
+
+	return fault(ck, class, ck->w.elf.path, rec_at(&ck->w, s, r->index), "%s+0x%x (%s): %s",
+		     s->name, r->offset, sym_name(&ck->o, r->sym), what);
+}
+
+static struct place inner_branch(struct ck *ck, uint32_t section, const struct rel *r, int64_t end)
+{
+	struct place p = o_place(ck, r->sym, r->addend + (end - r->offset));
+	struct sec *t = &ck->w.sec[p.section];
+
+	if (!same(r)) {
+		wrong(ck, CHECK_INNER, section, r, "a branch inside of the module was changed");
+	} else if (!p.section || t->use != USE_CODE || p.offset >= t->hdr.sh_size) {
+		wrong(ck, CHECK_INNER, section, r, "a branch to something that is no code");
+	} else {
+		set_bit(t->targets, p.offset);
+		proved(ck, CHECK_INNER, 1);
+		return p;
+	}
+	return (struct place){ 0, 0 };
+}
+
+struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r, uint32_t end,
+			   bool call, bool *indirect)
+{
+	const Elf64_Sym *y = &ck->o.sym[r->sym];
+	const struct place outside = { 0, 0 };
+	enum check_class class = call ? CHECK_CALLS : CHECK_JUMPS;
+	uint32_t want_section = ck->text, want = NONE, reg;
+	const char *name = sym_name(&ck->o, r->sym);
+	struct place p;
+
+	*indirect = false;
+	if (r->type != R_X86_64_PC32 && r->type != R_X86_64_PLT32) {
+		wrong(ck, class, section, r, "a branch by another relocation than PC32 or PLT32");
+		return outside;
+	}
+	if (r->sym && sym_defined(y))
+		return inner_branch(ck, section, r, end);
+	if (!r->sym || y->st_shndx != SHN_UNDEF || r->addend + (int64_t)(end - r->offset) != 0) {
+		wrong(ck, class, section, r, "a branch to no import and no place of the module");
+		return outside;
+	}
+	p = w_place(ck, r->wsym, r->waddend + (int64_t)(end - r->offset));
+	reg = thunk_register(name);
+	if (reg != NONE) {
+		class = call ? CHECK_THUNK_CALLS : CHECK_THUNK_JUMPS;
+		want = ck->thunk[reg];
+		*indirect = true;
+	} else if (strcmp(name, "__x86_return_thunk") == 0) {
+		class = CHECK_RETURNS;
+		want = ck->ret_thunk;
+	} else if (strcmp(name, "__fentry__") == 0) {
+		class = CHECK_FENTRY;
+		want = ck->ret_thunk;
+	} else {
+		want_section = ck->gates;
+		if (ck->leave_gate[r->sym] != NONE)
+			want = ck->leave_gate[r->sym] * GM_GATE_BYTES;
+	}
+	if (want == NONE || p.section != want_section || p.offset != want)
+		wrong(ck, class, section, r,
+		      want_section == ck->gates ? "does not lead to the leave gate of this import"
+						: "does not lead to the inner thunk for this");
+	else
+		proved(ck, class, 1);
+	return outside;
+}
+
+/* An import's address stays what it is: whoever calls it leaves by an indirect gate. */
+static void import_address(struct ck *ck, uint32_t section, const struct rel *r)
+{
+	const char *name = sym_name(&ck->o, r->sym);
+
+	if (strncmp(name, "__x86_", 6) == 0 || strcmp(name, "__fentry__") == 0)
+		wrong(ck, CHECK_RAW_IMPORTS, section, r, "the address of a thunk is taken");
+	else if (!same(r))
+		wrong(ck, CHECK_RAW_IMPORTS, section, r, "the address of an import was changed");
+	else
+		proved(ck, CHECK_RAW_IMPORTS, 1);
+}
+
+static void function_address(struct ck *ck, uint32_t section, const struct rel *r,
+			     int64_t correction, struct place p)
+{
+	struct place gate = w_place(ck, r->wsym, r->waddend + correction);
+	uint32_t i = gate.offset / GM_GATE_BYTES, moff = moff_of(ck, p.section, p.offset);
+	struct fn *f = fn_at(ck, p.section, p.offset);
+
+	if (f)
+		f->taken = 1;
+	if (gate.section != ck->gates || gate.offset % GM_GATE_BYTES || i >= ck->m.h->gates.count ||
+	    ck->m.gates[i].kind != GM_GATE_ENTER ||
+	    ck->m.entries[ck->m.gates[i].index].moff != moff) {
+		wrong(ck, CHECK_ADDRESSES, section, r,
+		      "the address of a function does not lead to its enter gate");
+		return;
+	}
+	ck->entry_seen[ck->m.gates[i].index] = 1;
+	proved(ck, CHECK_ADDRESSES, 1);
+}
+
+void follow_address(struct ck *ck, uint32_t section, const struct rel *r, int64_t correction)
+{
+	const struct sec *s = &ck->w.sec[section], *t;
+	const Elf64_Sym *y = &ck->o.sym[r->sym];
+	struct place p;
+
+	if (r->sym && y->st_shndx == SHN_UNDEF) {
+		import_address(ck, section, r);
+		return;
+	}
+	if (!r->sym || !sym_defined(y)) {
+		wrong(ck, CHECK_KEPT, section, r, "an absolute address");
+		return;
+	}
+	t = &ck->w.sec[y->st_shndx];
+	if (t->use != USE_CODE) {
+		if (!same(r))
+			wrong(ck, CHECK_KEPT, section, r, "the address of data was changed");
+		else if (t->segment == NONE && s->use != USE_TABLE)
+			wrong(ck, CHECK_KEPT, section, r, "the address of what is not loaded");
+		else
+			proved(ck, CHECK_KEPT, 1);
+		return;
+	}
+	p = o_place(ck, r->sym, r->addend + correction);
+	if (!p.section || p.offset > t->hdr.sh_size || t->segment == NONE)
+		wrong(ck, CHECK_ADDRESSES, section, r, "an address behind the code's end");
+	else if (s->use == USE_TABLE && !same(r))
+		wrong(ck, CHECK_PLACES, section, r, "a place in a table was changed");
+	else if (s->use == USE_TABLE)
+		proved(ck, CHECK_PLACES, 1);
+	else if (p.offset < t->hdr.sh_size && bit(t->functions, p.offset))
+		function_address(ck, section, r, correction, p);
+	else
+		wrong(ck, CHECK_ADDRESSES, section, r,
+		      "the address of code that is no function's start");
+}
+
+/* All relocations of loaded sections but code, which code.c follows as it decodes. */
+void check_addresses(struct ck *ck)
+{
+	for (uint32_t k = 0; k < ck->norder; k++) {
+		const struct sec *s = &ck->w.sec[ck->order[k]];
+
+		if (s->use == USE_CODE || s->use == USE_GATES)
+			continue;
+		for (uint32_t i = 0; i < s->nrels; i++)
+			follow_address(ck, ck->order[k], &s->rels[i], 0);
+	}
+}
