@@ -110,9 +110,11 @@ static bool rule_of(Dwarf_Frame *frame, struct row *row)
 		u->bp_offset = (int16_t)offset;
 		return true;
 	}
-	if (n == 1 && op[0].atom == DW_OP_breg0 + DW_RBP && fits((int64_t)op[0].number)) {
+	/* libdw puts the CFA before an expression, as DWARF says; this one has no use for it */
+	if (n == 2 && op[0].atom == DW_OP_call_frame_cfa && op[1].atom == DW_OP_breg0 + DW_RBP &&
+	    fits((int64_t)op[1].number)) {
 		u->bp_rule = GM_BP_AT_BP;
-		u->bp_offset = (int16_t)op[0].number;
+		u->bp_offset = (int16_t)op[1].number;
 		return true;
 	}
 	return false;

@@ -166,25 +166,41 @@ static uint64_t count_starts(const struct sec *s)
 	return n;
 }
 
-/* Rows lie where an instruction starts, or where a section of code ends. */
+static const struct gm_unwind none = { .cfa_rule = GM_CFA_NONE };
+
+/* The section of code in which an instruction starts at moff, or that ends there; from *k on. */
+static const struct sec *code_at(struct ck *ck, uint32_t *k, uint32_t moff, uint32_t *offset)
+{
+	const struct sec *end = NULL;
+
+	for (; *k < ck->norder; ++*k) {
+		const struct sec *s = &ck->w.sec[ck->order[*k]];
+		uint32_t base = moff_of(ck, ck->order[*k], 0);
+
+		if (moff < base)
+			break;
+		*offset = moff - base;
+		if (moff - base < s->hdr.sh_size)
+			return s->use == USE_CODE && bit(s->starts, *offset) ? s : NULL;
+		if (moff - base == s->hdr.sh_size && s->use == USE_CODE)
+			end = s;
+	}
+	if (end)
+		*offset = (uint32_t)end->hdr.sh_size;
+	return end;
+}
+
+/* Rows lie where an instruction starts, or say nothing where a section of code ends. */
 static void rows_at_starts(struct ck *ck)
 {
 	const struct gm_unwind *u = ck->m.unwind;
 	uint32_t k = 0;
 
 	for (uint32_t i = 0; i < ck->m.h->unwind.count; i++, u++) {
-		const struct sec *s = NULL;
-		uint32_t base = 0;
+		uint32_t offset = 0;
+		const struct sec *s = code_at(ck, &k, u->moff, &offset);
 
-		for (; k < ck->norder; k++) {
-			s = &ck->w.sec[ck->order[k]];
-			base = moff_of(ck, ck->order[k], 0);
-			if (u->moff < base + s->hdr.sh_size ||
-			    (u->moff == base + s->hdr.sh_size && s->use == USE_CODE))
-				break;
-		}
-		if (k == ck->norder || !s || s->use != USE_CODE || u->moff < base ||
-		    !bit(s->starts, u->moff - base))
+		if (!s || (offset == s->hdr.sh_size && !same_rule(u, &none)))
 			fault(ck, CHECK_UNWIND, ck->m.path, man_at(&ck->m, u),
 			      "unwind row %u at module offset 0x%x: no instruction starts there", i,
 			      u->moff);
@@ -196,8 +212,6 @@ static void rows_at_starts(struct ck *ck)
 
 static bool differs(const struct row *e, const struct gm_unwind *g)
 {
-	static const struct gm_unwind none = { .cfa_rule = GM_CFA_NONE };
-
 	return (e && e->bad) || !same_rule(e ? &e->rule : &none, g ? g : &none);
 }
 

@@ -61,6 +61,7 @@ static int print_report(const char *wrapped, const struct check_report *r)
 		printf("  %s: %s\n", check_keys[r->fault[i].class], r->fault[i].text);
 	if (r->faults > r->stored_faults)
 		printf("  ... and %llu more\n", (unsigned long long)(r->faults - r->stored_faults));
+	return EXIT_VIOLATION;
 }
 
 static json_t *faults_json(const struct check_report *r)
