@@ -195,7 +195,7 @@ static inline void set_bit(uint8_t *map, uint32_t i)
 	map[i / 8] |= (uint8_t)(1u << (i % 8));
 }
 /* The relocation that starts at exactly this offset, NULL: none. */
-const struct rel *rel_at(const struct sec *s, uint64_t offset);
+const struct rel *sec_rel(const struct sec *s, uint64_t offset);
 
 /* ---- names.c: facts about Linux 6.1 on x86-64 ---- */
 enum use use_of(const char *name);

@@ -164,7 +164,7 @@ uint32_t sec_named(const struct object *ob, const char *name)
 	return 0;
 }
 
-const struct rel *rel_at(const struct sec *s, uint64_t offset)
+const struct rel *sec_rel(const struct sec *s, uint64_t offset)
 {
 	uint32_t lo = 0, hi = s->nrels;
 

@@ -12,7 +12,7 @@
 /* A 32-bit distance in a table to an instruction of the module. */
 static bool place_at(struct ck *ck, const struct sec *s, uint64_t offset, struct place *p)
 {
-	const struct rel *r = rel_at(s, offset);
+	const struct rel *r = sec_rel(s, offset);
 	const struct sec *t;
 
 	if (r && r->type == R_X86_64_PC32) {
