@@ -4,6 +4,9 @@
  *
  *	branch to an import		that import's leave gate
  *	branch to a thunk of Linux	the module's own thunk of that kind
+ *	branch to a leaf function	that gate, or the inner copy of that function
+ *	branch to a trampoline		that trampoline's leave gate
+ *	call through pv_ops		the word that holds that function's leave gate
  *	branch inside			unchanged
  *	address of a function		its enter gate, wherever something calls through it
  *	other addresses			unchanged
@@ -45,10 +48,62 @@ static struct place inner_branch(struct ck *ck, uint32_t section, const struct r
 	return (struct place){ 0, 0 };
 }
 
+/* Where the copy of a leaf function is, NONE. */
+static uint32_t copy_of(const struct ck *ck, const char *name)
+{
+	const struct copy *c = ck->copies.data;
+
+	for (uint32_t i = 0; i < ck->copies.count; i++)
+		if (strcmp(c[i].name, copy_symbol(name)) == 0)
+			return c[i].offset;
+	return NONE;
+}
+
+static void tramp_branch(struct ck *ck, enum check_class class, uint32_t section,
+			 const struct rel *r, int64_t end)
+{
+	struct place from = o_place(ck, r->sym, r->addend + (end - r->offset));
+	struct place to = w_place(ck, r->wsym, r->waddend + (end - r->offset));
+	const struct sec *t = &ck->w.sec[ck->tramps];
+
+	if (from.section != ck->tramps || from.offset >= t->hdr.sh_size ||
+	    to.section != ck->gates || ck->tramp_gate[from.offset] == NONE ||
+	    to.offset != ck->tramp_gate[from.offset] * GM_GATE_BYTES)
+		wrong(ck, class, section, r, "does not lead to this trampoline's leave gate");
+	else
+		proved(ck, class, 1);
+}
+
+void follow_paravirt(struct ck *ck, uint32_t section, const struct rel *r, uint32_t end)
+{
+	struct place p = w_place(ck, r->wsym, r->waddend + (end - r->offset));
+	int64_t n = r->addend + (int64_t)(end - r->offset);
+	const struct rel *word;
+	struct place gate;
+	uint32_t i;
+
+	if (!ck->words || p.section != ck->words || p.offset % 8) {
+		wrong(ck, CHECK_PARAVIRT, section, r, "a paravirtual call without a gate");
+		return;
+	}
+	word = sec_rel(&ck->w.sec[ck->words], p.offset);
+	if (!word || word->type != R_X86_64_64) {
+		wrong(ck, CHECK_PARAVIRT, section, r, "leads through a word that names no gate");
+		return;
+	}
+	gate = w_place(ck, word->wsym, word->waddend);
+	i = gate.offset / GM_GATE_BYTES;
+	if (gate.section != ck->gates || gate.offset % GM_GATE_BYTES || i >= ck->m.h->gates.count ||
+	    ck->way[i].kind != WAY_PARAVIRT || ck->way[i].offset != n)
+		wrong(ck, CHECK_PARAVIRT, section, r, "leads to another gate than its function's");
+	else
+		proved(ck, CHECK_PARAVIRT, 1);
+}
+
 struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r, uint32_t end,
 			   bool call, bool *indirect)
 {
-	const Elf64_Sym *y = &ck->o.sym[r->sym];
+	const Elf64_Sym *y = &ck->w.sym[r->sym];
 	const struct place outside = { 0, 0 };
 	enum check_class class = call ? CHECK_CALLS : CHECK_JUMPS;
 	uint32_t want_section = ck->text, want = NONE, reg;
@@ -58,6 +113,10 @@ struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r,
 	*indirect = false;
 	if (r->type != R_X86_64_PC32 && r->type != R_X86_64_PLT32) {
 		wrong(ck, class, section, r, "a branch by another relocation than PC32 or PLT32");
+		return outside;
+	}
+	if (r->sym && sym_defined(y) && y->st_shndx == ck->tramps) {
+		tramp_branch(ck, class, section, r, end);
 		return outside;
 	}
 	if (r->sym && sym_defined(y))
@@ -78,6 +137,9 @@ struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r,
 	} else if (strcmp(name, "__fentry__") == 0) {
 		class = CHECK_FENTRY;
 		want = ck->ret_thunk;
+	} else if (p.section == ck->text && copy_symbol(name)) {
+		class = CHECK_COPY_CALLS;
+		want = copy_of(ck, name);
 	} else {
 		want_section = ck->gates;
 		if (ck->leave_gate[r->sym] != NONE)
@@ -97,7 +159,8 @@ static void import_address(struct ck *ck, uint32_t section, const struct rel *r)
 {
 	const char *name = sym_name(&ck->o, r->sym);
 
-	if (strncmp(name, "__x86_", 6) == 0 || strcmp(name, "__fentry__") == 0)
+	if ((strncmp(name, "__x86_", 6) == 0 || strcmp(name, "__fentry__") == 0) &&
+	    ck->w.sec[section].use != USE_TRAMP)
 		wrong(ck, CHECK_RAW_IMPORTS, section, r, "the address of a thunk is taken");
 	else if (!same(r))
 		wrong(ck, CHECK_RAW_IMPORTS, section, r, "the address of an import was changed");
@@ -125,11 +188,21 @@ static void function_address(struct ck *ck, uint32_t section, const struct rel *
 	proved(ck, CHECK_ADDRESSES, 1);
 }
 
+/* A place of a function as an operand in that same function: a number for messages. */
+static bool own_label(struct ck *ck, uint32_t section, const struct rel *r, struct place p)
+{
+	const struct fn *f = fn_around(ck, section, r->offset);
+
+	return ck->w.sec[section].use == USE_CODE && p.section == section && same(r) && f &&
+	       f == fn_around(ck, p.section, p.offset);
+}
+
 void follow_address(struct ck *ck, uint32_t section, const struct rel *r, int64_t correction)
 {
-	const struct sec *s = &ck->w.sec[section], *t;
-	const Elf64_Sym *y = &ck->o.sym[r->sym];
+	const struct sec *s = &ck->w.sec[section];
+	const Elf64_Sym *y = &ck->w.sym[r->sym];
 	struct place p;
+	struct sec *t;
 
 	if (r->sym && y->st_shndx == SHN_UNDEF) {
 		import_address(ck, section, r);
@@ -158,7 +231,10 @@ void follow_address(struct ck *ck, uint32_t section, const struct rel *r, int64_
 		proved(ck, CHECK_PLACES, 1);
 	else if (p.offset < t->hdr.sh_size && bit(t->functions, p.offset))
 		function_address(ck, section, r, correction, p);
-	else
+	else if (own_label(ck, section, r, p)) {
+		set_bit(t->targets, p.offset); /* an instruction */
+		proved(ck, CHECK_PLACES, 1);
+	} else
 		wrong(ck, CHECK_ADDRESSES, section, r,
 		      "the address of code that is no function's start");
 }
@@ -169,9 +245,12 @@ void check_addresses(struct ck *ck)
 	for (uint32_t k = 0; k < ck->norder; k++) {
 		const struct sec *s = &ck->w.sec[ck->order[k]];
 
-		if (s->use == USE_CODE || s->use == USE_GATES)
+		/* code.c follows its own; gates.c and follow_paravirt() what was added */
+		if (s->use == USE_CODE || s->use == USE_GATES || s->use == USE_SPARE ||
+		    ck->order[k] == ck->words)
 			continue;
 		for (uint32_t i = 0; i < s->nrels; i++)
-			follow_address(ck, ck->order[k], &s->rels[i], 0);
+			follow_address(ck, ck->order[k], &s->rels[i],
+				       s->use == USE_TRAMP && rel_is_pc(s->rels[i].type) ? 4 : 0);
 	}
 }

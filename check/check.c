@@ -178,10 +178,29 @@ static void run(struct ck *ck)
 
 static void release(struct ck *ck)
 {
-	void *const all[] = { ck->leave_gate,	ck->enter_gate,	 ck->undefined_used, ck->entry_seen,
-			      ck->import_seen,	ck->import_of,	 ck->rows.data,	     ck->order,
-			      ck->fn,		ck->edges.data,	 ck->retsites.data,  ck->sites.data,
-			      ck->choices.data, ck->fixups.data, ck->used.data };
+	void *const all[] = { ck->leave_gate,
+			      ck->enter_gate,
+			      ck->undefined_used,
+			      ck->entry_seen,
+			      ck->import_seen,
+			      ck->import_of,
+			      ck->rows.data,
+			      ck->order,
+			      ck->fn,
+			      ck->edges.data,
+			      ck->retsites.data,
+			      ck->sites.data,
+			      ck->choices.data,
+			      ck->fixups.data,
+			      ck->used.data,
+			      ck->way,
+			      ck->tramp_gate,
+			      ck->tramp_sym,
+			      ck->preserve,
+			      ck->copies.data,
+			      ck->alternatives.data,
+			      ck->choice_relocs.data,
+			      ck->pv.data };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		free(all[i]);

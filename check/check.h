@@ -29,14 +29,16 @@
 	  "jumps by register lead to the inner thunk of that register")                            \
 	X(RETURNS, "returns", "jumps to the return thunk lead to the inner ret")                   \
 	X(FENTRY, "fentry", "calls of __fentry__ lead to the inner ret")                           \
-	X(COPY_CALLS, "copies", "calls and jumps to leaf functions lead to the inner copy")        \
+	X(COPY_CALLS, "copy_branches", "calls and jumps to leaf functions lead to the inner copy") \
+	X(PARAVIRT, "paravirt", "calls through pv_ops lead to the leave gate of that function")    \
 	X(INNER, "inner_branches", "branches inside of the module, unchanged")                     \
 	X(ADDRESSES, "addresses", "addresses of functions lead to their enter gates")              \
-	X(PLACES, "places", "code addresses in tables of the kernel, unchanged")                   \
+	X(PLACES, "places", "code addresses in tables of the kernel, and own labels, unchanged")   \
 	X(KEPT, "kept", "relocations to data, unchanged")                                          \
 	X(RAW_IMPORTS, "raw_imports", "addresses of imports that stay raw, unchanged")             \
 	X(GATES, "gates", "gates that are exactly their template")                                 \
 	X(THUNKS, "thunks", "inner thunks and stubs that are exactly their template")              \
+	X(COPIES, "inner_copies", "inner copies of leaf functions that reach nothing else")        \
 	X(ENTRIES, "entries", "entries: each a function whose address is taken, with its gate")    \
 	X(HEADROOM, "headroom", "entries whose headroom covers what they push inside")             \
 	X(IMPORTS, "imports", "imports with the right name, use and preserved registers")          \

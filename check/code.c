@@ -121,6 +121,11 @@ static struct fn *advance(struct pass *p)
 	while (p->f < p->fend && p->f + 1 < p->fend && p->f[1].value <= p->at)
 		p->f++;
 	while (p->rows && p->row->offset <= p->at) {
+		/* also those within an instruction: an alternative may push there */
+		if (p->f < p->fend && p->row->known && p->row->rule.cfa_rule == GM_CFA_REG &&
+		    p->row->rule.cfa_reg == 4 && p->row->rule.cfa_offset > (int64_t)p->f->own + 8 &&
+		    p->row->offset - p->f->value < p->f->size)
+			p->f->own = (uint32_t)p->row->rule.cfa_offset - 8;
 		p->has_row = true;
 		p->row++;
 		p->rows--;
@@ -230,7 +235,11 @@ static bool forbidden(const ZydisDecodedInstruction *in)
 	case ZYDIS_MNEMONIC_IRETQ:
 	case ZYDIS_MNEMONIC_SYSRET:
 	case ZYDIS_MNEMONIC_SYSEXIT:
-	case ZYDIS_MNEMONIC_RSM: return true;
+	case ZYDIS_MNEMONIC_RSM:
+	/* a guest of the module's own would run outside of any gate */
+	case ZYDIS_MNEMONIC_VMRUN:
+	case ZYDIS_MNEMONIC_VMLAUNCH:
+	case ZYDIS_MNEMONIC_VMRESUME: return true;
 	default: return in->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
 	}
 }
@@ -241,7 +250,7 @@ static void operand(struct pass *p, const struct rel *r)
 	const ZydisDecodedInstruction *in = &p->in;
 	bool rip = in->attributes & ZYDIS_ATTRIB_HAS_MODRM && in->raw.modrm.mod == 0 &&
 		   in->raw.modrm.rm == 5;
-	const Elf64_Sym *y = &p->ck->o.sym[r->sym];
+	const Elf64_Sym *y = &p->ck->w.sym[r->sym];
 
 	if (rel_is_pc(r->type)) {
 		if (!rip || r->offset != p->at + in->raw.disp.offset || in->raw.disp.size != 32) {
@@ -253,7 +262,11 @@ static void operand(struct pass *p, const struct rel *r)
 			bad(p, "code is read or written as data");
 			return;
 		}
-		follow_address(p->ck, p->section, r, (int64_t)(p->at + in->length - r->offset));
+		if (p->s->paravirt && bit(p->s->paravirt, p->at))
+			follow_paravirt(p->ck, p->section, r, p->at + in->length);
+		else
+			follow_address(p->ck, p->section, r,
+				       (int64_t)(p->at + in->length - r->offset));
 		return;
 	}
 	follow_address(p->ck, p->section, r, 0);
@@ -262,7 +275,8 @@ static void operand(struct pass *p, const struct rel *r)
 static void instruction(struct pass *p)
 {
 	const ZydisDecodedInstruction *in = &p->in;
-	bool relative = in->attributes & ZYDIS_ATTRIB_IS_RELATIVE;
+	/* not ZYDIS_ATTRIB_IS_RELATIVE, which an operand relative to RIP has as well */
+	bool relative = in->raw.imm[0].is_relative;
 	bool call = in->meta.category == ZYDIS_CATEGORY_CALL;
 	bool jump = in->meta.category == ZYDIS_CATEGORY_UNCOND_BR ||
 		    in->meta.category == ZYDIS_CATEGORY_COND_BR;
@@ -271,7 +285,7 @@ static void instruction(struct pass *p)
 	struct fn *f = advance(p);
 
 	if (forbidden(in))
-		bad(p, "a far branch or a return from an interrupt");
+		bad(p, "a far branch, a return from an interrupt, or the entry of a guest");
 	for (; p->r < p->rend && p->r->offset < end; p->r++) {
 		if (p->r->offset < p->at || p->r->offset + rel_bytes(p->r->type) > end)
 			bad(p, "a relocation across instructions");
@@ -285,13 +299,16 @@ static void instruction(struct pass *p)
 		measure(p, f);
 	if ((call || jump) && relative)
 		branch(p, f, field, call);
-	if ((call || jump) && !relative) {
+	if ((call || jump) && !relative && p->s->paravirt && bit(p->s->paravirt, p->at)) {
+		if (f) /* a leave gate is near: only the word of the call */
+			f->word = 8;
+	} else if ((call || jump) && !relative) {
 		note(p->ck, CHECK_NOTE_RAW, "%s %s+0x%x", call ? "call" : "jump", p->s->name,
 		     p->at);
 		if (f)
 			f->endless = 1;
 	}
-	if (call) {
+	if (call && p->s->use == USE_CODE) {
 		uint32_t moff = moff_of(p->ck, p->section, end);
 		const struct gm_segment *g = &p->ck->m.segments[p->s->segment];
 
@@ -322,8 +339,9 @@ static void decode(struct ck *ck, const ZydisDecoder *decoder, uint32_t section)
 			break;
 		}
 		set_bit(p.s->starts, p.at);
-		if (section != ck->text) /* thunks.c followed those */
-			instruction(&p);
+		if (section == ck->text)
+			continue; /* thunks.c followed those */
+		instruction(&p);
 	}
 	set_bit(p.s->starts, (uint32_t)p.s->hdr.sh_size);
 	proved(ck, CHECK_CODE, n);
@@ -351,7 +369,7 @@ void check_code(struct ck *ck)
 	for (uint32_t i = 1; i < ck->w.nsec; i++) {
 		struct sec *s = &ck->w.sec[i];
 
-		if (s->use != USE_CODE)
+		if (s->use != USE_CODE && s->use != USE_SPARE)
 			continue;
 		s->starts = check_alloc(s->hdr.sh_size / 8 + 1, 1);
 		s->targets = check_alloc(s->hdr.sh_size / 8 + 1, 1);
@@ -360,9 +378,10 @@ void check_code(struct ck *ck)
 	collect_functions(ck);
 	read_rows(ck);
 	for (uint32_t k = 0; k < ck->norder; k++)
-		if (ck->w.sec[ck->order[k]].use == USE_CODE)
+		if (ck->w.sec[ck->order[k]].use == USE_CODE ||
+		    ck->w.sec[ck->order[k]].use == USE_SPARE)
 			decode(ck, &decoder, ck->order[k]);
 	for (uint32_t i = 1; i < ck->w.nsec; i++)
-		if (ck->w.sec[i].use == USE_CODE)
+		if (ck->w.sec[i].use == USE_CODE || ck->w.sec[i].use == USE_SPARE)
 			check_targets(ck, &ck->w.sec[i]);
 }

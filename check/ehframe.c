@@ -163,7 +163,15 @@ bool eh_rows(struct ck *ck)
 	Dwarf_CFI *cfi = NULL;
 	uint8_t *copy = NULL;
 	Elf *elf = NULL;
-	bool ok = index && eh->data && addresses(ck, base);
+	bool ok, has_code = false;
+
+	for (uint32_t i = 1; !has_code && i < ck->o.nsec; i++)
+		has_code = ck->o.sec[i].use == USE_CODE && ck->o.sec[i].hdr.sh_size;
+	if (!has_code) {
+		free(base);
+		return true;
+	}
+	ok = index && eh->data && addresses(ck, base);
 
 	if (ok) {
 		copy = check_alloc(ck->o.elf.size, 1);

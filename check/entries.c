@@ -72,10 +72,24 @@ static void entry(struct ck *ck, uint32_t i, const struct fn *f, bool has_name)
 		proved(ck, CHECK_ENTRIES, 1);
 }
 
+static int by_value(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
 static void retsites(struct ck *ck)
 {
-	const uint32_t *want = ck->retsites.data, *have = ck->m.retsites;
-	uint32_t n = ck->retsites.count;
+	const uint32_t *have = ck->m.retsites;
+	uint32_t *want = ck->retsites.data, n = 0;
+
+	/* those of replacements came last, and may be where the original has a call, too */
+	if (ck->alternatives.count && ck->retsites.count)
+		qsort(want, ck->retsites.count, sizeof(*want), by_value);
+	for (uint32_t i = 0; i < ck->retsites.count; i++)
+		if (!n || want[n - 1] != want[i])
+			want[n++] = want[i];
 
 	for (uint32_t i = 0; i < n && i < ck->m.h->retsites.count; i++)
 		if (want[i] != have[i]) {
@@ -169,7 +183,8 @@ void check_imports(struct ck *ck)
 			what = "nothing uses it";
 		else if (im->flags != flags)
 			what = "is data and called, or neither";
-		else if (im->preserve != preserved_by(name))
+		else if (im->preserve !=
+			 (ck->preserve[i] != NONE ? ck->preserve[i] : preserved_by(name)))
 			what = "does not preserve just these registers";
 		if (what)
 			fault(ck, CHECK_IMPORTS, ck->m.path, man_at(&ck->m, im),

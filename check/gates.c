@@ -4,7 +4,8 @@
  *
  *	enter           [f3 0f 1e fa] X  e9 ->f      endbr64 where f starts with it
  *	leave-return    48 8d 64 24 f8  X  c3
- *	leave           X  e9 ->g
+ *	leave           X  e9 ->g		g: an import, a trampoline of a static call
+ *	                X  ff 25 ->pv_ops+N	jmp *pv_ops+N(%rip)
  *	leave-indirect  X  [41] ff e0+reg
  *	enter-return    48 8d 64 24 f8  X  c3
  *
@@ -14,6 +15,7 @@
  */
 #include "check/internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const uint8_t crossing[GM_X_KINDS][GM_X_BYTES] = {
@@ -72,7 +74,12 @@ static void template_of(struct ck *ck, const struct gm_gate *g, struct place f, 
 		break;
 	case GM_GATE_LEAVE:
 		put_x(ck, t);
-		put_jump(t);
+		if (ck->way[g - ck->m.gates].kind == WAY_PARAVIRT) {
+			put(t, "\xff\x25\0\0\0\0", 6);
+			t->field = t->n - 4;
+		} else {
+			put_jump(t);
+		}
 		break;
 	case GM_GATE_LEAVE_RETURN:
 	case GM_GATE_ENTER_RETURN:
@@ -131,16 +138,61 @@ static bool enter(struct ck *ck, uint32_t i, const struct rel *r, struct place *
 	return true;
 }
 
+/* To a trampoline of the module's own, in its new place. */
+static bool leave_tramp(struct ck *ck, uint32_t i, const struct rel *r, const char *name)
+{
+	const struct gm_gate *g = &ck->m.gates[i];
+	struct place p = w_place(ck, r->wsym, r->waddend + 4);
+
+	if (!ck->tramps || p.section != ck->tramps ||
+	    p.offset >= ck->w.sec[ck->tramps].hdr.sh_size || ck->tramp_gate[p.offset] != NONE)
+		return bad(ck, i, "leads to no trampoline, or is a second gate of one");
+	if (!ck->tramp_sym[p.offset] ||
+	    strcmp(sym_name(&ck->w, ck->tramp_sym[p.offset]), name) != 0)
+		return bad(ck, i, "leads to another trampoline than its record says");
+	ck->tramp_gate[p.offset] = i;
+	ck->way[i] = (struct way){ WAY_TRAMP, p.offset };
+	ck->import_seen[g->index] |= 1;
+	return true;
+}
+
+/* To a function of pv_ops, the kernel's table. */
+static bool leave_paravirt(struct ck *ck, uint32_t i, const struct rel *r, const char *name)
+{
+	const struct gm_gate *g = &ck->m.gates[i];
+	int64_t n = r->waddend + 4;
+	char want[32];
+
+	if (n < 0 || n > UINT16_MAX || n % 8)
+		return bad(ck, i, "leads to no function of pv_ops");
+	snprintf(want, sizeof(want), "pv_ops+0x%x", (unsigned)n);
+	if (strcmp(name, want) != 0)
+		return bad(ck, i, "leads to another function of pv_ops than its record says");
+	for (uint32_t k = 0; k < i; k++)
+		if (ck->way[k].kind == WAY_PARAVIRT && ck->way[k].offset == n)
+			return bad(ck, i, "a second leave gate of one function of pv_ops");
+	ck->way[i] = (struct way){ WAY_PARAVIRT, (uint32_t)n };
+	ck->preserve[g->index] = pv_preserves(ck, (uint32_t)n);
+	ck->import_seen[g->index] |= 1;
+	return true;
+}
+
 static bool leave(struct ck *ck, uint32_t i, const struct rel *r)
 {
 	const struct gm_gate *g = &ck->m.gates[i];
 	const char *name = man_name(&ck->m, ck->m.imports[g->index].name);
 
-	if (!r->wsym || ck->w.sym[r->wsym].st_shndx != SHN_UNDEF || r->waddend != -4)
+	if (!name || ck->import_seen[g->index] & 1)
+		return bad(ck, i, "a second leave gate of one import");
+	if (r->wsym && sym_defined(&ck->w.sym[r->wsym]))
+		return leave_tramp(ck, i, r, name);
+	if (!r->wsym || ck->w.sym[r->wsym].st_shndx != SHN_UNDEF)
 		return bad(ck, i, "does not lead to an import");
-	if (!name || strcmp(name, sym_name(&ck->w, r->wsym)) != 0)
+	if (r->type == R_X86_64_PC32 && strcmp(sym_name(&ck->w, r->wsym), "pv_ops") == 0)
+		return leave_paravirt(ck, i, r, name);
+	if (r->waddend != -4 || strcmp(name, sym_name(&ck->w, r->wsym)) != 0)
 		return bad(ck, i, "leads to another import than its record says");
-	if (ck->leave_gate[r->wsym] != NONE || ck->import_seen[g->index] & 1)
+	if (ck->leave_gate[r->wsym] != NONE)
 		return bad(ck, i, "a second leave gate of one import");
 	ck->leave_gate[r->wsym] = i;
 	ck->import_of[r->wsym] = g->index;
@@ -167,7 +219,9 @@ static bool gate(struct ck *ck, uint32_t i, const struct rel *r, uint32_t n)
 	template_of(ck, g, f, &t);
 	if (memcmp(bytes, t.bytes, sizeof(t.bytes)) != 0)
 		return bad(ck, i, "its bytes are not those of its kind");
-	if (jumps && (r->offset != i * GM_GATE_BYTES + t.field || r->type != R_X86_64_PLT32))
+	if (jumps &&
+	    (r->offset != i * GM_GATE_BYTES + t.field ||
+	     r->type != (ck->way[i].kind == WAY_PARAVIRT ? R_X86_64_PC32 : R_X86_64_PLT32)))
 		return bad(ck, i, "its relocation is not that of its jump");
 	if (!record(ck, i, &t))
 		return false;
@@ -223,6 +277,23 @@ static void scan(struct ck *ck)
 		     (unsigned long long)nops);
 }
 
+/* Trampolines are functions by name. */
+static void find_tramps(struct ck *ck)
+{
+	size_t size = ck->tramps ? ck->w.sec[ck->tramps].hdr.sh_size : 0;
+
+	ck->tramp_gate = check_alloc(size, sizeof(uint32_t));
+	memset(ck->tramp_gate, 0xff, size * sizeof(uint32_t));
+	ck->tramp_sym = check_alloc(size, sizeof(uint32_t));
+	for (uint32_t i = 1; size && i < ck->o.nsym; i++) {
+		const Elf64_Sym *y = &ck->w.sym[i];
+
+		if (y->st_shndx == ck->tramps && y->st_value < size &&
+		    ELF64_ST_TYPE(y->st_info) == STT_FUNC && !ck->tramp_sym[y->st_value])
+			ck->tramp_sym[y->st_value] = i;
+	}
+}
+
 void check_gates(struct ck *ck)
 {
 	const struct sec *s = &ck->w.sec[ck->gates];
@@ -237,6 +308,11 @@ void check_gates(struct ck *ck)
 	memset(ck->enter_gate, 0xff, ck->m.h->entries.count * sizeof(uint32_t));
 	ck->entry_seen = check_alloc(ck->m.h->entries.count, 1);
 	ck->import_seen = check_alloc(ck->m.h->imports.count, 1);
+	ck->way = check_alloc(n, sizeof(*ck->way));
+	find_tramps(ck);
+	ck->preserve = check_alloc(ck->m.h->imports.count, sizeof(uint32_t));
+	memset(ck->preserve, 0xff, ck->m.h->imports.count * sizeof(uint32_t));
+	read_paravirt(ck);
 	if (n != s->hdr.sh_size / GM_GATE_BYTES)
 		fault(ck, CHECK_GATES, ck->m.path, offsetof(struct gm_header, gates),
 		      "%u gates, but the gate pages have room for %llu", n,

@@ -50,7 +50,7 @@ static uint32_t own(const struct fn *f)
 static uint32_t through(const struct graph *g, const struct edge *e)
 {
 	const struct fn *f = &g->ck->fn[e->from], *to = &g->ck->fn[e->to];
-	uint32_t at = e->frame == NONE ? own(f) : e->frame;
+	uint32_t at = e->frame == NONE ? f->pushed : e->frame;
 
 	return e->call ? add(add(at, 8), to->need) : to->need;
 }

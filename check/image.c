@@ -13,6 +13,7 @@
 struct cursor {
 	struct ck *ck;
 	uint32_t next; /* relocation of the manifest */
+	uint32_t site; /* the next patch site */
 	bool ok;
 };
 
@@ -23,13 +24,12 @@ static bool differs(struct cursor *c, const struct sec *s, uint32_t offset, cons
 		     "image of %s+0x%x: not the object's bytes", s->name, offset);
 }
 
-/* The segment that a symbol lies in and the symbol's offset there. */
-static bool target(struct ck *ck, const struct rel *r, uint32_t *segment, int64_t *offset)
+bool sym_segment(const struct ck *ck, uint32_t sym, uint32_t *segment, int64_t *offset)
 {
-	const Elf64_Sym *y = &ck->w.sym[r->wsym];
+	const Elf64_Sym *y = &ck->w.sym[sym];
 	const struct sec *t;
 
-	if (!r->wsym || !sym_defined(y))
+	if (!sym || !sym_defined(y))
 		return false;
 	t = &ck->w.sec[y->st_shndx];
 	*segment = t->segment;
@@ -37,8 +37,7 @@ static bool target(struct ck *ck, const struct rel *r, uint32_t *segment, int64_
 	return t->segment != NONE;
 }
 
-/* Is import i of the manifest the undefined symbol sym? */
-static bool import_is(struct ck *ck, uint32_t i, uint32_t sym)
+bool import_is(struct ck *ck, uint32_t i, uint32_t sym)
 {
 	const char *name;
 
@@ -85,6 +84,16 @@ static bool record(struct cursor *c, uint32_t section, const struct rel *r, uint
 	return true;
 }
 
+/* A field inside of a place that is decided at load belongs to its contents; here it is zero. */
+static bool in_load_site(struct cursor *c, uint32_t moff)
+{
+	const struct site *s = c->ck->sites.data;
+
+	while (c->site < c->ck->sites.count && s[c->site].moff + s[c->site].size <= moff)
+		c->site++;
+	return c->site < c->ck->sites.count && moff >= s[c->site].moff && s[c->site].alternatives;
+}
+
 static bool one(struct cursor *c, uint32_t section, const struct rel *r, const uint8_t *image)
 {
 	struct ck *ck = c->ck;
@@ -92,7 +101,12 @@ static bool one(struct cursor *c, uint32_t section, const struct rel *r, const u
 	uint32_t segment = NONE;
 	int64_t offset = 0, v = 0;
 	bool import = r->wsym && ck->w.sym[r->wsym].st_shndx == SHN_UNDEF;
-	bool inside = !import && target(ck, r, &segment, &offset);
+	bool inside;
+
+	if (in_load_site(c, moff_of(ck, section, r->offset)))
+		return memcmp(image, &v, rel_bytes(r->type)) == 0 ||
+		       differs(c, s, r->offset, image);
+	inside = !import && sym_segment(ck, r->wsym, &segment, &offset);
 
 	if (!import && !inside) {
 		c->ok = false;

@@ -26,6 +26,8 @@ enum use {
 	USE_TABLE,   /* the kernel's; code addresses in it are places, not functions to call */
 	USE_POINTER, /* the kernel's; code addresses in it are functions that the kernel calls */
 	USE_EMPTIED, /* patches that must not happen */
+	USE_SPARE,   /* code that is copied into place: data where it lies */
+	USE_TRAMP,   /* trampolines of static calls: executed without privilege */
 	USE_PRIVATE,
 	USE_PERCPU,
 	USE_GATES,
@@ -55,6 +57,8 @@ struct sec {
 	uint8_t *starts;	  /* bitmap: an instruction starts here */
 	uint8_t *targets;	  /* bitmap: a branch leads here */
 	uint8_t *functions;	  /* bitmap: a function starts here */
+	uint8_t *contents;	  /* bitmap: one starts here if a replacement is applied */
+	uint8_t *paravirt;	  /* bitmap: a paravirtual call starts here */
 };
 
 struct object {
@@ -112,13 +116,43 @@ struct place {
 	uint32_t section, offset;
 };
 
-/* What tables.c found, to be compared with the manifest's. */
+/* What tables.c and alternatives.c found, to be compared with the manifest's. */
 struct choice {
 	uint8_t bytes[GM_MAX_SITE_BYTES]; /* relocated fields zero */
+	uint32_t first, count;		  /* of choice_relocs */
+};
+struct choice_reloc {
+	uint32_t offset, type; /* in the site */
+	uint32_t sym;	       /* an import, 0: a segment's */
+	uint32_t segment;
+	int64_t addend;
 };
 struct site {
 	uint32_t moff, size;
-	uint32_t first, count; /* of choices */
+	uint32_t first, count;		  /* of choices */
+	uint32_t first_alt, alternatives; /* records that it comes from; 0: a jump label */
+};
+/* One record of .altinstructions. */
+struct alternative {
+	uint32_t section, offset;   /* the place */
+	uint32_t rsection, roffset; /* the replacement */
+	uint32_t order;		    /* in the table */
+	uint16_t feature;	    /* with the flag that inverts it */
+	uint8_t size, rsize;
+};
+/* What a leave gate leads to, if it is no import. */
+struct way {
+	enum { WAY_IMPORT, WAY_TRAMP, WAY_PARAVIRT } kind;
+	uint32_t offset; /* in the trampolines, in pv_ops */
+};
+/* A function of pv_ops that is called, and what all its sites let it preserve. */
+struct pv_op {
+	uint32_t offset, preserve;
+};
+/* An inner copy of a leaf function. */
+struct copy {
+	const char *name; /* its symbol, which says what it replaces */
+	uint32_t offset, size;
 };
 
 struct vec {
@@ -132,16 +166,26 @@ struct ck {
 	struct check_report *report;
 
 	bool linux_module;
-	uint32_t gates, text;	 /* the new sections in w, 0: none */
-	uint32_t *leave_gate;	 /* of a symbol: its gate, NONE */
-	uint32_t *enter_gate;	 /* of an entry of the manifest: its gate, NONE */
-	uint8_t *undefined_used; /* of a symbol: a gate or relocation of w uses it */
-	uint8_t *entry_seen;	 /* of an entry: its address is taken */
-	uint8_t *import_seen;	 /* of an import: 1 called, 2 used as data */
-	uint32_t *import_of;	 /* of a symbol: its import in the manifest, NONE */
-	uint32_t ret_thunk;	 /* offset in .guard.text, NONE */
-	uint32_t thunk[16];	 /* by register, NONE */
-	uint32_t *order;	 /* sections that are in a segment, by place */
+	uint32_t gates, text;	  /* the new sections in w, 0: none */
+	uint32_t tramps, words;	  /* trampolines; addresses of gates for paravirtual calls */
+	uint32_t old_tramps;	  /* where the trampolines were */
+	struct way *way;	  /* of a gate */
+	uint32_t *tramp_gate;	  /* of an offset in the trampolines, NONE */
+	uint32_t *tramp_sym;	  /* of an offset there: the symbol of a trampoline, 0 */
+	uint32_t *preserve;	  /* of an import: what must be */
+	struct vec copies;	  /* struct copy */
+	struct vec alternatives;  /* struct alternative, by place, then order */
+	struct vec choice_relocs; /* struct choice_reloc */
+	struct vec pv;		  /* struct pv_op */
+	uint32_t *leave_gate;	  /* of a symbol: its gate, NONE */
+	uint32_t *enter_gate;	  /* of an entry of the manifest: its gate, NONE */
+	uint8_t *undefined_used;  /* of a symbol: a gate or relocation of w uses it */
+	uint8_t *entry_seen;	  /* of an entry: its address is taken */
+	uint8_t *import_seen;	  /* of an import: 1 called, 2 used as data */
+	uint32_t *import_of;	  /* of a symbol: its import in the manifest, NONE */
+	uint32_t ret_thunk;	  /* offset in .guard.text, NONE */
+	uint32_t thunk[16];	  /* by register, NONE */
+	uint32_t *order;	  /* sections that are in a segment, by place */
 	uint32_t norder;
 	struct fn *fn;
 	uint32_t nfn;
@@ -204,6 +248,9 @@ uint32_t preserved_by(const char *name);
 /* A GPR number for "__x86_indirect_thunk_REG", else NONE. */
 uint32_t thunk_register(const char *name);
 bool is_init_section(const char *name);
+/* Is it a leaf function that may have an inner copy? NULL: no; else the copy's symbol. */
+const char *copy_symbol(const char *name);
+bool is_copy_symbol(const char *symbol);
 
 /* ---- manifest.c ---- */
 bool manifest_open(struct manifest *m, const struct check_file *file, struct error *err);
@@ -214,6 +261,10 @@ uint64_t man_at(const struct manifest *m, const void *record);
 void man_uses(struct ck *ck, const void *bytes, uint32_t size, const char *why);
 void man_uses_name(struct ck *ck, uint32_t n, const char *why);
 void check_accounted(struct ck *ck);
+
+/* added.c: what the wrapped object has and the original has not. */
+bool check_added(struct ck *ck);
+bool check_orc_rows(struct ck *ck);
 
 /* ---- the steps; false: no sense in going on ---- */
 bool check_sections(struct ck *ck);
@@ -230,10 +281,31 @@ void check_entries(struct ck *ck);
 void check_imports(struct ck *ck);
 void check_headroom(struct ck *ck);
 
+/* ---- copies.c ---- */
+void find_copies(struct ck *ck);
+/* Bytes of the copy that starts there, 0: none. */
+uint32_t copy_at(const struct ck *ck, uint32_t offset);
+/* Does it return, stay inside, and reach nothing but what its arguments name? Said if not. */
+bool check_copy(struct ck *ck, uint32_t offset, uint32_t size);
+
+/* ---- alternatives.c, paravirt.c ---- */
+void read_alternatives(struct ck *ck, const struct sec *s); /* into sites, choices, retsites */
+void read_paravirt(struct ck *ck);			    /* before the code pass */
+uint32_t pv_preserves(const struct ck *ck, uint32_t offset);
+/* 32-bit distance in a table to an instruction of the module; said if it is none. */
+bool place_at(struct ck *ck, const struct sec *s, uint64_t offset, struct place *p);
+bool same_groups(struct ck *ck);
+/* Is import i of the manifest the undefined symbol sym? (image.c) */
+bool import_is(struct ck *ck, uint32_t i, uint32_t sym);
+/* The segment that a symbol lies in and its offset there. */
+bool sym_segment(const struct ck *ck, uint32_t sym, uint32_t *segment, int64_t *offset);
+
 /* ---- branch.c: where relocations lead; said if wrong ---- */
 /* r is the field of a relative branch that ends at `end`; the place inside it goes to, if any. */
 struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r, uint32_t end,
 			   bool call, bool *indirect);
+/* r is the operand of a paravirtual call that ends at `end`. */
+void follow_paravirt(struct ck *ck, uint32_t section, const struct rel *r, uint32_t end);
 /* r is an operand or data; correction: of a PC-relative operand. */
 void follow_address(struct ck *ck, uint32_t section, const struct rel *r, int64_t correction);
 

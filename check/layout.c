@@ -47,6 +47,8 @@ static uint32_t kind_of(const struct sec *s, bool init)
 		return GM_SEG_GATES;
 	if (s->use == USE_PRIVATE)
 		return GM_SEG_PRIVATE;
+	if (s->use == USE_TRAMP)
+		return GM_SEG_DATA; /* the kernel patches it at any time */
 	if (s->hdr.sh_flags & SHF_EXECINSTR)
 		return init ? GM_SEG_INIT_TEXT : GM_SEG_TEXT;
 	if (!(s->hdr.sh_flags & SHF_WRITE))

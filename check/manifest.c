@@ -106,6 +106,17 @@ static bool core_says(const struct manifest *m, struct error *err)
 			return bad(m, man_at(m, s), err, "segment %u: its image is not there", i);
 		start += (s->size + GM_PAGE - 1) / GM_PAGE * GM_PAGE;
 	}
+	for (uint32_t i = 0; i < m->h->entries.count; i++)
+		for (uint32_t k = 0; k < m->h->segments.count; k++)
+			if (m->segments[k].kind == GM_SEG_INIT_TEXT &&
+			    m->entries[i].moff >= m->segments[k].start &&
+			    m->entries[i].moff - m->segments[k].start < m->segments[k].size &&
+			    !(m->entries[i].flags & GM_ENTRY_INIT))
+				return bad(
+					m, man_at(m, &m->entries[i]), err,
+					"entry %u (%s) lies in init code, which is freed, but is "
+					"not init: the guard core refuses that",
+					i, man_name(m, m->entries[i].name));
 	if (!gm_validate(m->bytes, m->h->total))
 		return bad(m, 0, err, "the guard core would refuse this manifest");
 	return true;

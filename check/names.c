@@ -22,12 +22,14 @@ static const struct {
 	{ ".ref.text", USE_CODE },
 	{ ".noinstr.text", USE_CODE },
 	{ ".sched.text", USE_CODE },
-	{ ".static_call.text", USE_CODE },
+	{ ".static_call.text", USE_TRAMP },
+	{ ".guard.static_call", USE_TRAMP },
 	{ ".altinstr_aux", USE_CODE },
-	{ ".altinstr_replacement", USE_CODE },
+	{ ".altinstr_replacement", USE_SPARE },
 	{ ".guard.text", USE_CODE },
 	{ ".guard.gates", USE_GATES },
 	{ ".rodata*", USE_CONST },
+	{ ".guard.rodata", USE_CONST },
 	{ ".init.rodata*", USE_CONST },
 	{ ".exit.rodata*", USE_CONST },
 	/* sites that a wrapped module must not have patched */
@@ -36,6 +38,7 @@ static const struct {
 	{ ".retpoline_sites", USE_EMPTIED },
 	{ ".static_call_sites", USE_EMPTIED },
 	{ ".smp_locks", USE_EMPTIED },
+	{ ".parainstructions", USE_EMPTIED },
 	/* code addresses here are places: the kernel looks them up, or patches there */
 	{ ".orc_unwind", USE_TABLE },
 	{ ".orc_unwind_ip", USE_TABLE },
@@ -43,7 +46,6 @@ static const struct {
 	{ "__bug_table", USE_TABLE },
 	{ "__jump_table", USE_TABLE },
 	{ ".altinstructions", USE_TABLE },
-	{ ".parainstructions", USE_TABLE },
 	/* read by the kernel alone, no code addresses expected; if there is one, it is called */
 	{ ".note.*", USE_POINTER },
 	{ ".BTF_ids", USE_POINTER },
@@ -90,6 +92,47 @@ enum use use_of(const char *name)
 bool is_init_section(const char *name)
 {
 	return strncmp(name, ".init", 5) == 0;
+}
+
+/*
+ * Leaf functions of the kernel that take and change only what their arguments name. Nothing else
+ * may be copied into a module.
+ */
+static const struct {
+	const char *name, *symbol;
+} leaves[] = {
+	{ "memcpy", "__guard_memcpy" },
+	{ "__memcpy", "__guard_memcpy" },
+	{ "memset", "__guard_memset" },
+	{ "__memset", "__guard_memset" },
+	{ "memmove", "__guard_memmove" },
+	{ "__memmove", "__guard_memmove" },
+	{ "memcmp", "__guard_memcmp" },
+	{ "memchr", "__guard_memchr" },
+	{ "strlen", "__guard_strlen" },
+	{ "strnlen", "__guard_strnlen" },
+	{ "strcmp", "__guard_strcmp" },
+	{ "strncmp", "__guard_strncmp" },
+	{ "strcpy", "__guard_strcpy" },
+	{ "strchr", "__guard_strchr" },
+	{ "_find_first_bit", "__guard_find_first_bit" },
+	{ "_find_next_bit", "__guard_find_next_bit" },
+};
+
+const char *copy_symbol(const char *name)
+{
+	for (size_t i = 0; i < sizeof(leaves) / sizeof(leaves[0]); i++)
+		if (strcmp(leaves[i].name, name) == 0)
+			return leaves[i].symbol;
+	return NULL;
+}
+
+bool is_copy_symbol(const char *symbol)
+{
+	for (size_t i = 0; i < sizeof(leaves) / sizeof(leaves[0]); i++)
+		if (strcmp(leaves[i].symbol, symbol) == 0)
+			return true;
+	return false;
 }
 
 static const char *const gprs[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",

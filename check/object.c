@@ -41,11 +41,13 @@ static bool read_sections(struct object *ob, struct error *err)
 		s->use = s->hdr.sh_flags & SHF_ALLOC ? use_of(s->name) : USE_FILE;
 		if (s->use == USE_CONST && s->hdr.sh_flags & SHF_WRITE)
 			s->use = USE_DATA; /* the kernel will not protect it */
-		if (s->use != USE_FILE && (s->use == USE_CODE || s->use == USE_GATES) !=
-						  ((s->hdr.sh_flags & SHF_EXECINSTR) != 0))
+		if (s->use != USE_FILE && s->use != USE_SPARE &&
+		    (s->use == USE_TRAMP || s->use == USE_CODE || s->use == USE_GATES) !=
+			    ((s->hdr.sh_flags & SHF_EXECINSTR) != 0))
 			s->use = USE_UNKNOWN;
-		if ((s->use == USE_CODE || s->use == USE_CONST) &&
-		    (!s->data || s->hdr.sh_flags & SHF_WRITE))
+		if ((s->use == USE_CODE || s->use == USE_CONST || s->use == USE_TRAMP ||
+		     s->use == USE_SPARE) &&
+		    (!s->data || (s->use != USE_SPARE && s->hdr.sh_flags & SHF_WRITE)))
 			s->use = USE_UNKNOWN;
 	}
 	return true;
@@ -131,6 +133,8 @@ void object_close(struct object *ob)
 		free(ob->sec[i].starts);
 		free(ob->sec[i].targets);
 		free(ob->sec[i].functions);
+		free(ob->sec[i].paravirt);
+		free(ob->sec[i].contents);
 	}
 	free(ob->sec);
 	if (ob->elf.elf)

@@ -76,6 +76,11 @@ static bool same_header(struct ck *ck, uint32_t i, bool *changed)
 		want.sh_flags |= SHF_WRITE;
 		*changed = true;
 	}
+	if (o->use == USE_SPARE) {
+		/* copied into place by the kernel; nothing runs where it lies */
+		want.sh_flags = (want.sh_flags | SHF_WRITE) & ~(uint64_t)SHF_EXECINSTR;
+		*changed = true;
+	}
 	if (strcmp(o->name, ".eh_frame") == 0 && !(have.sh_flags & SHF_ALLOC)) {
 		*changed = (want.sh_flags & SHF_ALLOC) != 0;
 		want.sh_flags &= ~(uint64_t)SHF_ALLOC;
@@ -108,7 +113,27 @@ static bool same_bytes(struct ck *ck, uint32_t i)
 		     w->data[at], o->data[at]);
 }
 
-/* Symbols and names grow at their end; the versions table, too. */
+/* Symbols stay, but for those of trampolines that have moved. */
+static bool same_symbols(struct ck *ck)
+{
+	for (uint32_t i = 0; i < ck->o.nsym; i++) {
+		Elf64_Sym y = ck->o.sym[i];
+
+		if (y.st_shndx != SHN_UNDEF && y.st_shndx == ck->old_tramps && ck->tramps)
+			y.st_shndx = (Elf64_Section)ck->tramps;
+		if (memcmp(&y, &ck->w.sym[i], sizeof(y)) != 0)
+			return fault(ck, CHECK_SECTIONS, ck->w.elf.path,
+				     elfile_symbol_at(&ck->w.elf, i),
+				     "symbol %u (%s) is not that of the original", i,
+				     sym_name(&ck->o, i));
+	}
+	return true;
+}
+
+/*
+ * Symbols and names grow at their end; the versions table, too, and ORC data, whose new rows are
+ * looked at later.
+ */
 static bool grown(struct ck *ck, uint32_t i)
 {
 	const struct sec *w = &ck->w.sec[i], *o = &ck->o.sec[i];
@@ -116,12 +141,14 @@ static bool grown(struct ck *ck, uint32_t i)
 
 	want.sh_size = w->hdr.sh_size;
 	want.sh_offset = w->hdr.sh_offset;
+	if (o->use == USE_TABLE)
+		want.sh_flags |= SHF_WRITE;
 	if (memcmp(&w->hdr, &want, sizeof(want)) != 0 || w->hdr.sh_size < o->hdr.sh_size ||
 	    strcmp(o->name, w->name) != 0)
 		return fault(ck, CHECK_SECTIONS, ck->w.elf.path, header_at(&ck->w, i),
 			     "section %u (%s) is not %s of the original with more at its end", i,
 			     w->name, o->name);
-	if (!same_bytes(ck, i))
+	if (i == ck->o.elf.symtab ? !same_symbols(ck) : !same_bytes(ck, i))
 		return false;
 	proved(ck, o->hdr.sh_size == w->hdr.sh_size ? CHECK_SECTIONS : CHECK_CHANGED, 1);
 	return true;
@@ -130,7 +157,10 @@ static bool grown(struct ck *ck, uint32_t i)
 static bool may_grow(const struct ck *ck, uint32_t i)
 {
 	return i == ck->o.elf.symtab || i == ck->o.elf.strtab || i == ck->o.elf.eh.e_shstrndx ||
-	       (strcmp(ck->o.sec[i].name, "__versions") == 0 && ck->o.sec[i].data);
+	       ((strcmp(ck->o.sec[i].name, "__versions") == 0 ||
+		 strcmp(ck->o.sec[i].name, ".orc_unwind") == 0 ||
+		 strcmp(ck->o.sec[i].name, ".orc_unwind_ip") == 0) &&
+		ck->o.sec[i].data);
 }
 
 static int by_rel(const void *a, const void *b)
@@ -142,20 +172,23 @@ static int by_rel(const void *a, const void *b)
 	return x->index < y->index ? -1 : 1;
 }
 
-/* Record for record the same place and type; the pairs, sorted, are what later steps follow. */
-static bool pair_records(struct ck *ck, uint32_t i)
+/*
+ * Record for record the same place and type; the pairs, sorted, are what later steps follow. Of
+ * trampolines the wrapped object's section (k0) is another one than the original's.
+ */
+static bool pair_records(struct ck *ck, uint32_t i, uint32_t k0)
 {
 	const struct sec *o = &ck->o.sec[i];
-	struct sec *w = &ck->w.sec[i];
-	bool sorted = true;
+	struct sec *w = &ck->w.sec[k0];
+	bool sorted = true, orc = strcmp(o->name, ".orc_unwind_ip") == 0;
 	uint32_t end = 0;
 
-	if (w->nrecords != o->nrecords || w->rela != o->rela)
+	if (orc ? w->nrecords < o->nrecords : w->nrecords != o->nrecords)
 		return fault(ck, CHECK_KEPT, ck->w.elf.path, header_at(&ck->w, i),
 			     "%s has %u relocations, the original has %u", w->name, w->nrecords,
 			     o->nrecords);
-	w->rels = check_alloc(w->nrecords, sizeof(*w->rels));
-	for (uint32_t k = 0; k < w->nrecords; k++) {
+	w->rels = check_alloc(o->nrecords, sizeof(*w->rels));
+	for (uint32_t k = 0; k < o->nrecords; k++) {
 		const Elf64_Rela *a = &o->records[k], *b = &w->records[k];
 		struct rel *r = &w->rels[w->nrels];
 
@@ -208,8 +241,11 @@ static bool compare(struct ck *ck, uint32_t i)
 		Elf64_Shdr want = o->hdr;
 
 		want.sh_offset = w->hdr.sh_offset;
-		if (ck->o.sec[o->hdr.sh_info].use == USE_EMPTIED)
+		if (ck->o.sec[o->hdr.sh_info].use == USE_EMPTIED ||
+		    ck->o.sec[o->hdr.sh_info].use == USE_TRAMP)
 			want.sh_size = 0;
+		if (strcmp(ck->o.sec[o->hdr.sh_info].name, ".orc_unwind_ip") == 0)
+			want.sh_size = w->hdr.sh_size; /* two rows more */
 		if (memcmp(&want, &w->hdr, sizeof(want)) != 0 || strcmp(o->name, w->name) != 0)
 			return fault(ck, CHECK_SECTIONS, ck->w.elf.path, header_at(&ck->w, i),
 				     "section %u (%s): its header is not that of %s in the "
@@ -220,7 +256,7 @@ static bool compare(struct ck *ck, uint32_t i)
 	}
 	if (may_grow(ck, i))
 		return grown(ck, i);
-	if (o->use == USE_EMPTIED) {
+	if (o->use == USE_EMPTIED || o->use == USE_TRAMP) {
 		Elf64_Shdr want = o->hdr;
 
 		want.sh_offset = w->hdr.sh_offset;
@@ -252,85 +288,6 @@ static bool compare(struct ck *ck, uint32_t i)
 	return true;
 }
 
-/* What is new: gates, thunks, their relocations. Nothing else may be loaded. */
-static bool new_sections(struct ck *ck)
-{
-	static const char *const names[] = { ".guard.text", ".guard.gates", ".rela.guard.text",
-					     ".rela.guard.gates" };
-	const uint64_t code = SHF_ALLOC | SHF_EXECINSTR;
-	bool seen[4] = { false };
-
-	for (uint32_t i = ck->o.nsec; i < ck->w.nsec; i++) {
-		struct sec *s = &ck->w.sec[i];
-		unsigned k = 0;
-
-		while (k < 4 && strcmp(s->name, names[k]) != 0)
-			k++;
-		if (k == 4 || seen[k])
-			return fault(ck, CHECK_SECTIONS, ck->w.elf.path, header_at(&ck->w, i),
-				     "section %u (%s) is not in the original", i, s->name);
-		seen[k] = true;
-		if (k < 2 ? s->hdr.sh_type != SHT_PROGBITS || s->hdr.sh_flags != code ||
-				    (k == 1 && (s->hdr.sh_addralign != GM_PAGE ||
-						s->hdr.sh_size % GM_PAGE || !s->hdr.sh_size))
-			  : s->hdr.sh_type != SHT_RELA || s->hdr.sh_flags != SHF_INFO_LINK)
-			return fault(ck, CHECK_SECTIONS, ck->w.elf.path, header_at(&ck->w, i),
-				     "%s: another type, flags or size than it must have", s->name);
-		if (k == 0)
-			ck->text = i;
-		if (k == 1)
-			ck->gates = i;
-	}
-	for (unsigned k = 0; k < 2; k++)
-		if (!seen[k])
-			return fault(ck, CHECK_SECTIONS, ck->w.elf.path,
-				     offsetof(Elf64_Ehdr, e_shnum), "no section %s", names[k]);
-	for (unsigned k = 0; k < 2; k++) {
-		struct sec *s = &ck->w.sec[k ? ck->gates : ck->text];
-
-		s->rels = check_alloc(s->nrecords, sizeof(*s->rels));
-		for (uint32_t n = 0; n < s->nrecords; n++) {
-			const Elf64_Rela *r = &s->records[n];
-
-			if (ELF64_R_TYPE(r->r_info) == R_X86_64_NONE ||
-			    (n &&
-			     r->r_offset < s->rels[n - 1].offset + rel_bytes(s->rels[n - 1].type)))
-				return fault(ck, CHECK_GATES, ck->w.elf.path, rec_at(&ck->w, s, n),
-					     "%s: relocations that do nothing, or out of order",
-					     s->name);
-			s->rels[s->nrels++] = (struct rel){ .offset = (uint32_t)r->r_offset,
-							    .type = ELF64_R_TYPE(r->r_info),
-							    .wsym = ELF64_R_SYM(r->r_info),
-							    .waddend = r->r_addend,
-							    .index = n };
-		}
-		if (s->nrels)
-			proved(ck, CHECK_CHANGED, 1);
-	}
-	return true;
-}
-
-/* New symbols: places in the new sections, hidden; or imports that the original has not. */
-static bool new_symbols(struct ck *ck)
-{
-	for (uint32_t i = ck->o.nsym; i < ck->w.nsym; i++) {
-		const Elf64_Sym *y = &ck->w.sym[i];
-		bool own = y->st_shndx == ck->text || y->st_shndx == ck->gates;
-		bool import = y->st_shndx == SHN_UNDEF && ELF64_ST_BIND(y->st_info) == STB_GLOBAL;
-
-		if (!(own && strncmp(sym_name(&ck->w, i), "__guard_", 8) == 0 &&
-		      y->st_other == STV_HIDDEN) &&
-		    !(import && y->st_value == 0 && *sym_name(&ck->w, i)))
-			return fault(ck, CHECK_SYMBOLS, ck->w.elf.path,
-				     elfile_symbol_at(&ck->w.elf, i),
-				     "symbol %s is not in the original and names nothing that was "
-				     "added",
-				     sym_name(&ck->w, i));
-	}
-	proved(ck, CHECK_SYMBOLS, ck->w.nsym);
-	return true;
-}
-
 static bool same_elf_header(struct ck *ck)
 {
 	Elf64_Ehdr want = ck->o.elf.eh;
@@ -348,20 +305,23 @@ bool check_sections(struct ck *ck)
 {
 	bool ok = true;
 
-	if (!same_elf_header(ck))
+	ck->linux_module = sec_named(&ck->o, ".gnu.linkonce.this_module") != 0;
+	ck->old_tramps = sec_named(&ck->o, ".static_call.text");
+	if (!same_elf_header(ck) || !check_added(ck))
 		return false;
 	for (uint32_t i = 1; i < ck->o.nsec; i++)
 		if (!compare(ck, i))
 			ok = false;
 	/* what follows looks at the wrapped object's sections under the original's numbers */
-	if (!ok || !new_sections(ck))
+	if (!ok)
 		return false;
 	for (uint32_t i = 1; i < ck->o.nsec; i++)
-		if (ck->o.sec[i].use != USE_FILE && ck->o.sec[i].use != USE_EMPTIED &&
-		    !pair_records(ck, i))
+		if (ck->o.sec[i].use == USE_TRAMP) {
+			if (!pair_records(ck, i, ck->tramps))
+				return false;
+		} else if (ck->o.sec[i].use != USE_FILE && ck->o.sec[i].use != USE_EMPTIED &&
+			   !pair_records(ck, i, i)) {
 			return false;
-	if (!new_symbols(ck))
-		return false;
-	ck->linux_module = sec_named(&ck->o, ".gnu.linkonce.this_module") != 0;
-	return true;
+		}
+	return check_orc_rows(ck);
 }

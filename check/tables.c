@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A 32-bit distance in a table to an instruction of the module. */
-static bool place_at(struct ck *ck, const struct sec *s, uint64_t offset, struct place *p)
+bool place_at(struct ck *ck, const struct sec *s, uint64_t offset, struct place *p)
 {
 	const struct rel *r = sec_rel(s, offset);
 	const struct sec *t;
@@ -160,9 +159,6 @@ static const struct {
 	{ "__bug_table", 12, bug },
 };
 
-/* Tables that say where the kernel patches, and that nobody reads here: not understood. */
-static const char *const patching[] = { ".altinstructions", ".parainstructions" };
-
 static int by_u32(const void *a, const void *b)
 {
 	uint32_t x, y;
@@ -172,75 +168,124 @@ static int by_u32(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* used: of each choice of the manifest. */
+/* How often each content and relocation of one was used. */
+struct used {
+	uint8_t *choice, *reloc;
+};
+
+static bool same_relocs(struct ck *ck, const struct gm_choice *g, const struct choice *c,
+			uint8_t *used)
+{
+	const struct choice_reloc *r = (struct choice_reloc *)ck->choice_relocs.data + c->first;
+	const struct gm_reloc *m = ck->m.choice_relocs + g->first_reloc;
+
+	if (g->relocs != c->count)
+		return false;
+	for (uint32_t i = 0; i < c->count; i++, r++, m++)
+		if (m->moff != r->offset || m->type != r->type || m->reserved ||
+		    m->addend != r->addend ||
+		    (r->sym ? m->kind != GM_TARGET_IMPORT || !import_is(ck, m->target, r->sym)
+			    : m->kind != GM_TARGET_SEGMENT || m->target != r->segment))
+			return false;
+		else if (r->sym)
+			ck->import_seen[m->target] |= 2;
+	for (uint32_t i = 0; i < g->relocs; i++)
+		if (used[g->first_reloc + i]++)
+			return false;
+	return true;
+}
+
+/* The contents of a site, in their order. */
 static bool same_choices(struct ck *ck, const struct gm_site *g, const struct site *s,
-			 uint8_t *used)
+			 struct used *used)
 {
 	const struct choice *want = (struct choice *)ck->choices.data + s->first;
-	bool seen[GM_MAX_SITE_CHOICES] = { false };
 
 	if (g->count != s->count)
 		return false;
 	for (uint32_t i = 0; i < g->count; i++) {
 		const struct gm_choice *c = &ck->m.choices[g->first + i];
-		bool found = false;
 
-		if (used[g->first + i]++)
-			return false;
 		man_uses(ck, ck->m.image + c->bytes, s->size, NULL);
-		for (uint32_t k = 0; k < s->count && !found; k++)
-			if (!seen[k] && !c->relocs &&
-			    memcmp(ck->m.image + c->bytes, want[k].bytes, s->size) == 0)
-				found = seen[k] = true;
-		if (!found)
+		if (memcmp(ck->m.image + c->bytes, want[i].bytes, s->size) != 0 ||
+		    !same_relocs(ck, c, &want[i], used->reloc) || used->choice[g->first + i]++)
 			return false;
 	}
 	return true;
 }
 
-static void compare_sites(struct ck *ck)
+/* What the file has at a jump label is one of its two contents. */
+static bool label_is_legal(struct ck *ck, const struct gm_site *g)
+{
+	const struct gm_segment *s = ck->m.segments;
+
+	while (g->moff - s->start >= s->size)
+		s++; /* gm_validate(): it lies in one that has an image */
+	for (uint32_t i = 0; i < g->count; i++)
+		if (memcmp(ck->m.image + s->image + (g->moff - s->start),
+			   ck->m.image + ck->m.choices[g->first + i].bytes, g->size) == 0)
+			return true;
+	return false;
+}
+
+static bool one_site(struct ck *ck, const struct gm_site *g, const struct site *s,
+		     struct used *used)
+{
+	const char *what = NULL;
+
+	if (g->size != s->size || g->flags != (s->alternatives ? 0 : GM_SITE_RUNTIME))
+		what = "is not as wide as what the kernel patches, or not at that time";
+	else if (!same_choices(ck, g, s, used))
+		what = "has not just the contents that the kernel can write there";
+	else if (!s->alternatives && !label_is_legal(ck, g))
+		what = "has other bytes in the file than its contents";
+	if (!what)
+		proved(ck, CHECK_SITES, 1);
+	return !what || fault(ck, CHECK_SITES, ck->m.path, man_at(&ck->m, g),
+			      "the site at module offset 0x%x %s", g->moff, what);
+}
+
+static bool all_used(const uint8_t *used, uint32_t n)
+{
+	while (n && *used == 1)
+		used++, n--;
+	return n == 0;
+}
+
+/* Sites one for one; each content belongs to one of them. */
+static bool each_site(struct ck *ck, struct used *used)
 {
 	const struct site *s = ck->sites.data;
 	const struct gm_site *g = ck->m.sites;
-	uint32_t ns = ck->sites.count, ng = ck->m.h->sites.count, choices = ck->m.h->choices.count;
-	uint8_t *used = check_alloc(choices, 1);
+	uint32_t n = ck->sites.count;
+	bool ok = true;
 
-	while (ns || ng) {
-		if (!ng || (ns && s->moff < g->moff)) {
-			fault(ck, CHECK_SITES, ck->m.path, ck->m.h->sites.offset,
-			      "the kernel patches %u bytes at module offset 0x%x, the manifest "
-			      "has no site there",
-			      s->size, s->moff);
-		} else if (!ns || g->moff < s->moff) {
-			fault(ck, CHECK_SITES, ck->m.path, man_at(&ck->m, g),
-			      "a site at module offset 0x%x, which the kernel does not patch",
-			      g->moff);
-		} else if (g->size != s->size || g->flags != GM_SITE_RUNTIME ||
-			   g->group != GM_NONE || !same_choices(ck, g, s, used)) {
-			fault(ck, CHECK_SITES, ck->m.path, man_at(&ck->m, g),
-			      "the site at module offset 0x%x: not the %u bytes and %u contents "
-			      "that the kernel can write there",
-			      g->moff, s->size, s->count);
-		} else {
-			proved(ck, CHECK_SITES, 1);
-		}
-		if (ng && (!ns || g->moff <= s->moff)) {
-			bool both = ns && g->moff == s->moff;
-
-			g++, ng--;
-			s += both, ns -= both;
-		} else {
-			s++, ns--;
-		}
+	for (uint32_t i = 0; i < n && i < ck->m.h->sites.count; i++) {
+		if (g[i].moff != s[i].moff)
+			return fault(ck, CHECK_SITES, ck->m.path, man_at(&ck->m, &g[i]),
+				     "a site at module offset 0x%x, the kernel patches 0x%x",
+				     g[i].moff, s[i].moff);
+		ok &= one_site(ck, &g[i], &s[i], used);
 	}
-	for (uint32_t i = 0; i < choices; i++)
-		if (!used[i])
-			fault(ck, CHECK_SITES, ck->m.path, man_at(&ck->m, &ck->m.choices[i]),
+	if (n != ck->m.h->sites.count)
+		return fault(ck, CHECK_SITES, ck->m.path, offsetof(struct gm_header, sites),
+			     "%u sites, the kernel patches %u places", ck->m.h->sites.count, n);
+	return ok;
+}
+
+static void compare_sites(struct ck *ck)
+{
+	uint32_t choices = ck->m.h->choices.count, relocs = ck->m.h->choice_relocs.count;
+	struct used used = { check_alloc(choices, 1), check_alloc(relocs, 1) };
+
+	if (each_site(ck, &used)) {
+		if (!all_used(used.choice, choices) || !all_used(used.reloc, relocs))
+			fault(ck, CHECK_SITES, ck->m.path, offsetof(struct gm_header, choices),
 			      "contents that belong to no site");
-	if (ck->m.h->choice_relocs.count)
-		fault(ck, CHECK_SITES, ck->m.path, offsetof(struct gm_header, choice_relocs),
-		      "relocations that belong to no contents");
-	free(used);
+		same_groups(ck);
+	}
+	free(used.choice);
+	free(used.reloc);
 }
 
 static void compare_fixups(struct ck *ck)
@@ -274,12 +319,13 @@ void check_tables(struct ck *ck)
 			    whole(ck, s, readers[k].record))
 				for (uint64_t at = 0; at < s->hdr.sh_size; at += readers[k].record)
 					readers[k].read(ck, s, at);
-		for (size_t k = 0; k < sizeof(patching) / sizeof(patching[0]); k++)
-			if (strcmp(s->name, patching[k]) == 0)
-				fault(ck, CHECK_UNKNOWN, ck->w.elf.path, sec_at(s, 0),
-				      "%s: the kernel patches what it names, which is not checked",
-				      s->name);
+		if (strcmp(s->name, ".altinstructions") == 0 && whole(ck, s, 12))
+			read_alternatives(ck, s);
 	}
+	for (uint32_t i = 1; i < ck->w.nsec; i++)
+		for (uint64_t k = 0; ck->w.sec[i].contents && k <= ck->w.sec[i].hdr.sh_size / 8;
+		     k++)
+			ck->w.sec[i].starts[k] |= ck->w.sec[i].contents[k];
 	if (ck->sites.count)
 		qsort(ck->sites.data, ck->sites.count, sizeof(struct site), by_u32);
 	if (ck->fixups.count)

@@ -16,7 +16,8 @@
  *	out: add $run, R
  *	   jmp  leave-indirect gate of R
  *
- * Everything in .guard.text must be one of: a thunk, its stubs, the inner ret, int3.
+ * Everything in .guard.text must be one of: a thunk, its stubs, the inner ret, an inner copy of a
+ * leaf function (copies.c), int3.
  */
 #include "check/internal.h"
 
@@ -231,12 +232,24 @@ static bool at_thunk(struct match *m, struct vec *all)
 	return false;
 }
 
+static bool at_copy(struct match *m)
+{
+	uint32_t n = copy_at(m->ck, m->at);
+
+	if (!n)
+		return false;
+	m->ok = check_copy(m->ck, m->at, n) &&
+		(m->next == m->s->nrels || m->s->rels[m->next].offset >= m->at + n);
+	m->at += n;
+	return true;
+}
+
 static void step(struct match *m, struct vec *all)
 {
 	if (m->s->data[m->at] == 0xcc) {
 		m->at++;
-	} else if (at_stubs(m, all)) {
-		/* m->ok says whether they were in order */
+	} else if (at_stubs(m, all) || at_copy(m)) {
+		return; /* m->ok says whether they were in order */
 	} else if (m->s->data[m->at] == 0xc3 && m->ck->ret_thunk == NONE) {
 		m->ck->ret_thunk = m->at++;
 		proved(m->ck, CHECK_THUNKS, 1);
@@ -253,6 +266,7 @@ void check_thunks(struct ck *ck)
 
 	ck->ret_thunk = NONE;
 	memset(ck->thunk, 0xff, sizeof(ck->thunk));
+	find_copies(ck);
 	while (m.at < m.s->hdr.sh_size && m.ok) {
 		uint32_t at = m.at;
 

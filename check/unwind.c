@@ -51,10 +51,10 @@ bool orc_rows(struct ck *ck)
 {
 	uint32_t data = sec_named(&ck->o, ".orc_unwind"), ip = sec_named(&ck->o, ".orc_unwind_ip");
 	const struct sec *d = &ck->o.sec[data], *p = &ck->w.sec[ip];
-	uint32_t n = (uint32_t)(p->hdr.sh_size / 4);
+	uint32_t n = (uint32_t)(ck->o.sec[ip].hdr.sh_size / 4);
 	struct row *row;
 
-	if (!data || !ip || !d->data || !p->data || p->hdr.sh_size != 4ull * n ||
+	if (!data || !ip || !d->data || !p->data || ck->o.sec[ip].hdr.sh_size != 4ull * n ||
 	    d->hdr.sh_size != (uint64_t)ORC_BYTES * n || p->nrels != n)
 		return fault(ck, CHECK_UNWIND, ck->o.elf.path,
 			     elfile_section_at(&ck->o.elf, data ? data : ip),
