@@ -311,7 +311,25 @@ static void wait_for_window(struct kv_vcpu *v)
 	bool hlt = kv_code(v, kv_regs(v)->rip, &code, 1) && code == 0xf4;
 
 	v->run->request_interrupt_window = 1;
+	v->waited = true;
 	step(v, v->e->late_windows && !hlt && !(kv_regs(v)->rflags & RFLAGS_TF));
+}
+
+/*
+ * A window right behind STI: the host has lost the shadow, as an emulated SVM does when the next
+ * instruction had to wait for a page. One instruction is stepped, then the interrupt may come.
+ */
+static bool lost_shadow(struct kv_vcpu *v)
+{
+	uint64_t rip = kv_regs(v)->rip;
+	uint8_t before = 0;
+
+	if (v->shadow_rip)
+		return v->shadow_rip == rip;
+	if (!v->waited || v->e->late_windows || !kv_code(v, rip - 1, &before, 1) || before != 0xfb)
+		return false;
+	v->shadow_rip = rip;
+	return true;
 }
 
 void kv_deliver_pending(struct kv_vcpu *v)
@@ -337,6 +355,12 @@ void kv_deliver_pending(struct kv_vcpu *v)
 		wait_for_window(v);
 		return;
 	}
+	if (lost_shadow(v)) {
+		step(v, true);
+		return;
+	}
+	v->waited = false;
+	v->shadow_rip = 0;
 	step(v, false);
 	vector = take_pending(v);
 	if (vector < 0)

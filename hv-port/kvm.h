@@ -122,7 +122,9 @@ struct kv_vcpu {
 	bool monitor_armed;
 	uint8_t monitor[64];
 	struct kv_touch touch;
-	bool stepping; /* instruction by instruction, until a pending interrupt may come */
+	bool waited;	     /* for a window, with interrupts off */
+	uint64_t shadow_rip; /* an STI's shadow ends behind this instruction (deliver.c) */
+	bool stepping;	     /* instruction by instruction, until a pending interrupt may come */
 };
 
 struct engine {

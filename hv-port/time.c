@@ -20,7 +20,7 @@
 
 #define SLICE_SIGNAL (SIGRTMIN + 7)
 #define EXIT_NS 1000u
-#define TICK_NS 500000
+#define TICK_NS 3000000 /* entering may take a millisecond after slots have changed */
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid

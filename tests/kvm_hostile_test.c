@@ -38,7 +38,9 @@ static void ends(const char *what, const uint8_t *code, size_t size, enum vm_exi
 	sv_start(s, 0, 0, true);
 	run_bounded(s);
 	if (s->exit.reason != reason)
-		print_error("%s: reason %d: %s\n", what, s->exit.reason, s->exit.message);
+		print_error("%s: reason %d: %s (vector %u at 0x%llx)\n", what, s->exit.reason,
+			    s->exit.message, (unsigned)sv_trap(s).vector,
+			    (unsigned long long)sv_trap(s).rip);
 	assert_int_equal(s->exit.reason, reason);
 	assert_true(reason == VM_EXIT_GUEST || strlen(s->exit.message) > 10);
 	sv_destroy(s);
@@ -78,7 +80,6 @@ static void test_ends(void **state)
 	ENDS(port_storm, VM_EXIT_INTERRUPTED);
 	ENDS(x_storm, VM_EXIT_INTERRUPTED);
 	ENDS(cr3_away, VM_EXIT_TRIPLE_FAULT);
-	ENDS(cr3_odd, VM_EXIT_TRIPLE_FAULT);
 }
 
 /* How they end is the host's matter. */
@@ -102,8 +103,9 @@ SNIPPET(idt_device,
 	"mov $0xffff8880cff00000,%rax\n sub $16,%rsp\n movw $0xffff,6(%rsp)\n mov %rax,8(%rsp)\n"
 	"lidt 6(%rsp)\n sti\n mov $0x50,%al\n out %al,$0xf6\n ud2");
 SNIPPET(code_device, "mov $0xffff8880cff00000,%rax\n jmp *%rax");
-SNIPPET(breakpoints,
-	"mov $0xffffffff90000000,%rax\n mov %rax,%dr0\n mov $0x403,%eax\n mov %rax,%dr7\n jmp *%rax");
+/* Not where other tests run: QEMU 7.2, emulating an SVM host, keeps it for later VMs. */
+SNIPPET(breakpoints, "mov $0xffffffff90003ff0,%rax\n movw $0xfeeb,(%rax)\n mov %rax,%dr0\n"
+		     "mov $0x403,%ebx\n mov %rbx,%dr7\n jmp *%rax");
 SNIPPET(trap_flag,
 	"pushfq\n orq $0x100,(%rsp)\n popfq\n 1: out %al,$0xb6\n nop\n out %al,$0x80\n jmp 1b");
 SNIPPET(smi, "out %al,$0xb2\n mov $0x1b,%ecx\n rdmsr\n btr $11,%eax\n wrmsr\n rsm\n hlt");
@@ -150,6 +152,7 @@ static void test_survives(void **state)
 	ANY(virtual_machine);
 	ANY(self_irq);
 	ANY(timer_storm);
+	ANY(cr3_odd);
 	ANY(ins_storm);
 	ENDS(halt_off, VM_EXIT_HALTED); /* and the next VM runs */
 }
