@@ -95,6 +95,10 @@ static void print_module(const char *path, const json_t *r)
 	json_array_foreach(json_object_get(r, "exits"), i, e)
 		printf("  %-40s %5lld %5lld %5lld\n", str(e, "import"), num(e, "calls"),
 		       num(e, "jumps"), num(e, "data"));
+	printf("inner copies (%zu): import, calls and jumps that need no crossing\n",
+	       json_array_size(json_object_get(r, "inner_copies")));
+	json_array_foreach(json_object_get(r, "inner_copies"), i, e)
+		printf("  %-40s %5lld %5lld\n", str(e, "import"), num(e, "calls"), num(e, "jumps"));
 	printf("thunks: %lld calls, %lld jumps by register, %lld returns, %lld of __fentry__\n",
 	       num(t, "calls"), num(t, "jumps"), num(t, "returns"), num(t, "fentry"));
 	print_places("indirect branches that stay raw", json_object_get(r, "raw_branches"));

@@ -120,6 +120,10 @@ static void imports_preserve_what_their_convention_says(void **state)
 		{ "clear_page_rep", 0xff6c },
 		{ "clear_page_erms", 0xff6c },
 		{ "clear_page_orig", 0xff6c },
+		/* but RAX, RCX, RDX, RDI */
+		{ "clear_user_erms", 0xff68 },
+		/* but RAX, RDX, RSI, RDI, R8, R10 */
+		{ "__SCT__xen_hypercall", 0xfa2a },
 	};
 
 	(void)state;

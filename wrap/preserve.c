@@ -36,6 +36,10 @@ static const struct {
 	{ "__sw_hweight64", ALL & ~RAX },
 	/* arch/x86/lib/clear_page_64.S, called with clobbers RAX, RCX, RDI */
 	{ "clear_page_*", ALL & ~(RAX | RCX | RDI) },
+	/* arch/x86/lib/clear_page_64.S, called from alternatives that clobber RCX, RDX, RDI */
+	{ "clear_user_*", ALL & ~(RAX | RCX | RDX | RDI) },
+	/* asm/xen/hypercall.h: what is no argument register, and RAX */
+	{ "__SCT__xen_hypercall", ALL & ~(RAX | RDX | R(6) | RDI | R(8) | R(10)) },
 	/* arch/x86/lib/cmpxchg16b_emu.S */
 	{ "this_cpu_cmpxchg16b_emu", ALL & ~(RAX | RDX) },
 };

@@ -98,6 +98,21 @@ static json_t *exits_of(const struct module *m)
 	return all;
 }
 
+/* Branches that stay inside: each would be a crossing out and one back. */
+static json_t *inner_of(const struct module *m)
+{
+	json_t *all = json_array();
+
+	for (unsigned i = 0; i < INNER_COPIES; i++)
+		if (m->inner[i].calls || m->inner[i].jumps)
+			json_array_append_new(all, json_pack("{s:s, s:I, s:I}", "import",
+							     inner_copy(i)->import, "calls",
+							     (json_int_t)m->inner[i].calls,
+							     "jumps",
+							     (json_int_t)m->inner[i].jumps));
+	return all;
+}
+
 /* "section+0x10 (function+0x4)" */
 static json_t *place_of(const struct module *m, uint32_t section, uint64_t offset)
 {
@@ -205,7 +220,9 @@ json_t *report_module(const struct wrap_options *opt, const char *path, const st
 			(json_int_t)m.thunk_jumps, "returns", (json_int_t)m.return_thunks, "fentry",
 			(json_int_t)m.fentries, "raw_branches", raw_of(&m), "sites", sites_of(&m),
 			"fixups", fixups_of(&m), "own_crossings", crossings_of(&m));
-		if (!report)
+		if (report)
+			json_object_set_new(report, "inner_copies", inner_of(&m));
+		else
 			error_set(err, "%s: out of memory", path);
 	}
 	object_free(&m);
