@@ -84,7 +84,26 @@ static struct wrap_result wrapped(void)
 	return r;
 }
 
-static void start(struct run *t)
+/* A jump through a table, as assembly does it, with a register pushed. Two words are the same. */
+static struct wrap_result with_table(void)
+{
+	struct blob ko = wt_compile(
+		"__asm__(\".text\\n.globl jumper\\n.type jumper, @function\\n\"\n"
+		"	\"jumper: .cfi_startproc\\npush %rbx\\n.cfi_adjust_cfa_offset 8\\n\"\n"
+		"	\"mov table(,%rax,8), %r9\\njmp __x86_indirect_thunk_r9\\n\"\n"
+		"	\"0: nop\\n1: nop\\n2: nop\\n3: nop\\n4: nop\\n5: pop %rbx\\n\"\n"
+		"	\".cfi_adjust_cfa_offset -8\\njmp __x86_return_thunk\\n.cfi_endproc\\n\"\n"
+		"	\".size jumper, . - jumper\\n.section .rodata\\n.balign 8\\n\"\n"
+		"	\"table: .quad 5b, 0b, 3b, 1b, 0b\\n.quad 0\\n.text\");\n"
+		"int init_module(void) { return 0; }\n",
+		WT_RETPOLINE);
+	struct wrap_result r = wt_wrap(&ko, GM_X_OUT);
+
+	blob_free(&ko);
+	return r;
+}
+
+static void start_with(struct run *t, struct wrap_result wrapped_module)
 {
 	const struct gm_header *h;
 	const struct gm_segment *s;
@@ -93,7 +112,7 @@ static void start(struct run *t)
 	const Elf64_Rela *r;
 	uc_hook hook;
 
-	*t = (struct run){ .r = wrapped() };
+	*t = (struct run){ .r = wrapped_module };
 	h = wt_header(&t->r);
 	s = WT_TABLE(&t->r, segments);
 	t->m = wt_load(&t->r, BASE, IMPORTS);
@@ -131,6 +150,11 @@ static void start(struct run *t)
 	assert_int_equal(uc_hook_add(t->uc, &hook, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE,
 				     (void *)on_access, t, 1, 0),
 			 UC_ERR_OK);
+}
+
+static void start(struct run *t)
+{
+	start_with(t, wrapped());
 }
 
 static void stop(struct run *t)
@@ -263,12 +287,69 @@ static void test_thunks_have_unwind_rows(void **state)
 	stop(&t);
 }
 
+/* The thunk of a table's jump goes on at the table's targets, and with the jump's frame. */
+static void test_a_table_leads_to_its_targets(void **state)
+{
+	const struct gm_unwind *u, *row = NULL;
+	const struct gm_header *h;
+	const struct gm_jump *j;
+	struct run t;
+
+	(void)state;
+	start_with(&t, with_table());
+	h = wt_header(&t.r);
+	j = WT_TABLE(&t.r, jumps);
+	t.thunk[9] = t.thunk[0]; /* there is one */
+	assert_int_equal(h->jumps.count, 4);
+	for (unsigned i = 0, k = 0; i < 8; i++) {
+		uint64_t at = BASE + j[0].target + i;
+		bool target = k < 4 && BASE + j[k].target == at;
+
+		assert_int_equal(target, i == 0 || i == 1 || i == 3 || i == 5);
+		assert_int_equal(go(&t, 9, at), target ? at : indirect_gate(&t, 9));
+		k += target;
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(j[i].moff, j[0].target - 5);
+		assert_int_equal(go(&t, 9, (BASE + j[i].target) & 0xffffffff),
+				 indirect_gate(&t, 9));
+		assert_int_equal(go(&t, 9, t.gates + 16ul * i), indirect_gate(&t, 9));
+	}
+	u = WT_TABLE(&t.r, unwind);
+	for (uint32_t i = 0; i < h->unwind.count; i++)
+		if (u[i].moff <= t.thunk[9] - BASE)
+			row = &u[i];
+	if (!row)
+		fail_msg("no row");
+	else
+		assert_int_equal(row->cfa_offset, 16);
+	stop(&t);
+}
+
+/* What is no table of the function's own, and no tail call, has no thunk that would be right. */
+static void test_other_jumps_are_refused(void **state)
+{
+	struct blob ko = wt_compile(
+		"__asm__(\".text\\n.globl jumper\\n.type jumper, @function\\n\"\n"
+		"	\"jumper: .cfi_startproc\\npush %rbx\\n.cfi_adjust_cfa_offset 8\\n\"\n"
+		"	\"jmp __x86_indirect_thunk_r9\\n.cfi_endproc\\n\"\n"
+		"	\".size jumper, . - jumper\\n\");\n"
+		"int init_module(void) { return 0; }\n",
+		WT_RETPOLINE);
+
+	(void)state;
+	wt_refused(&ko, "no tail call");
+	blob_free(&ko);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_own_entries_stay_inside),
 		cmocka_unit_test(test_everything_else_leaves),
 		cmocka_unit_test(test_thunks_have_unwind_rows),
+		cmocka_unit_test(test_a_table_leads_to_its_targets),
+		cmocka_unit_test(test_other_jumps_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,10 +33,19 @@
  * stub:	mov  $gate, R		R as the caller left it
  *	jmp  f
  *
+ * The thunk of a jump table (jump_tables.c) is a tree of
+ *
+ *	cmp $target, R
+ *	je  target
+ *	ja  upper half
+ *
+ * whose leaves jump to the leave-indirect gate of R.
+ *
  * Addresses fit in sign-extended 32 bits because the kernel code model puts modules there.
  */
 #include "wrap/module.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -322,6 +331,54 @@ static void make_thunk(struct module *m, struct emit *e, unsigned reg)
 	}
 }
 
+/* A name for people and for whoever checks: what starts here in .guard.text. */
+static void name_code(struct module *m, const char *name, uint64_t offset, uint64_t size)
+{
+	uint32_t sym = object_add_symbol(m, name, m->thunks_section, offset, STT_FUNC);
+
+	m->symbols[sym].sym.st_size = size;
+}
+
+/* The tree of comparisons for targets [lo, hi): 16 levels at most, by GM_MAX_JUMPS. */
+static void make_tree(struct module *m, struct emit *e, unsigned reg, uint32_t lo, uint32_t hi)
+{
+	const struct jump_target *t = m->jump_targets.data;
+	uint32_t mid = lo + (hi - lo) / 2;
+	size_t above, at;
+	int32_t skip;
+
+	if (lo == hi) {
+		put_jmp(e, m->gates_sym, (int64_t)m->indirect_gate[reg] * GM_GATE_BYTES);
+		return;
+	}
+	put_alu(e, 0x81, 7, reg); /* cmp $target, R */
+	put_rel(e, R_X86_64_32S, t[mid].rel.sym, t[mid].rel.addend);
+	put(e, (const uint8_t[]){ 0x0f, 0x84 }, 2); /* je target */
+	put_rel(e, R_X86_64_PLT32, t[mid].rel.sym, t[mid].rel.addend - 4);
+	put(e, (const uint8_t[]){ 0x0f, 0x87 }, 2); /* ja */
+	above = e->bytes.count;
+	put32(e, 0);
+	make_tree(m, e, reg, lo, mid);
+	at = e->bytes.count;
+	skip = (int32_t)(at - above - 4);
+	memcpy((uint8_t *)e->bytes.data + above, &skip, 4);
+	make_tree(m, e, reg, mid + 1, hi);
+}
+
+static void make_jump_thunks(struct module *m, struct emit *e)
+{
+	struct jump_table *j = m->jump_tables.data;
+
+	for (size_t i = 0; i < m->jump_tables.count; i++) {
+		align(e, 16);
+		j[i].thunk = (uint32_t)e->bytes.count;
+		make_tree(m, e, j[i].reg, j[i].first, j[i].first + j[i].count);
+		j[i].end = (uint32_t)e->bytes.count;
+		snprintf(j[i].name, sizeof(j[i].name), "__guard_jump_%zu", i);
+		name_code(m, j[i].name, j[i].thunk, j[i].end - j[i].thunk);
+	}
+}
+
 static void finish(struct section *s, struct emit *e)
 {
 	s->own = e->bytes.data ? e->bytes.data : wrap_alloc(1, 1);
@@ -347,14 +404,6 @@ static void make_rodata(struct module *m)
 int gates_inner(const struct module *m, const char *import)
 {
 	return m->opt->no_inner_lib ? -1 : inner_find(import);
-}
-
-/* A name for people and for whoever checks: what starts here in .guard.text. */
-static void name_code(struct module *m, const char *name, uint64_t offset, uint64_t size)
-{
-	uint32_t sym = object_add_symbol(m, name, m->thunks_section, offset, STT_FUNC);
-
-	m->symbols[sym].sym.st_size = size;
 }
 
 /* The copies that are used, in the order of their list; aliases are one. */
@@ -396,6 +445,7 @@ bool gates_make(struct module *m)
 			name_code(m, thunk_names[reg], m->thunk[reg],
 				  thunks.bytes.count - m->thunk[reg]);
 		}
+	make_jump_thunks(m, &thunks);
 	align(&thunks, 16);
 	for (size_t i = 0; i < m->gates.count; i++)
 		make_gate(m, &gates, (struct gate *)m->gates.data + i);

@@ -179,6 +179,24 @@ struct raw_branch {
 	uint8_t kind; /* INSN_CALL_IND or INSN_JMP_IND */
 };
 
+/* A jump through a table of places in its own function; jump_tables.c. */
+struct jump_table {
+	uint32_t section; /* of the jump */
+	uint64_t at;	  /* its first byte */
+	uint8_t reg;
+	uint32_t table_section;
+	uint64_t table, words;
+	uint32_t first, count; /* jump_targets, each once, by offset */
+	uint32_t thunk, end;   /* in .guard.text */
+	char name[32];
+};
+
+struct jump_target {
+	uint32_t jump;	 /* index of its table */
+	uint64_t offset; /* in the jump's section */
+	struct rel rel;	 /* of one word that holds it */
+};
+
 /* A place that the kernel patches: a jump label, or an alternative (then `count` is not 0). */
 struct patch_site {
 	uint32_t section, target_section;
@@ -264,6 +282,8 @@ struct module {
 	struct vec pv_ops;		   /* struct pv_op */
 	struct vec pv_sites;		   /* struct pv_site, by place */
 	struct vec tramps;		   /* struct tramp, by offset */
+	struct vec jump_tables;		   /* struct jump_table, by place */
+	struct vec jump_targets;	   /* struct jump_target */
 	uint32_t tramp_section, tramp_sym; /* 0: none */
 	uint32_t rodata_section; /* .guard.rodata: constants that calls go through; 0: none */
 	uint32_t rodata_sym;
@@ -327,6 +347,8 @@ struct rel_target {
 	int64_t offset;	  /* import: the addend without correction */
 	bool pcrel;
 };
+/* Is this the name of a register's retpoline? */
+bool indirect_thunk(const char *name, unsigned *reg);
 bool rel_resolve(struct module *m, const struct section *s, const struct rel *r,
 		 struct rel_target *t);
 
@@ -362,6 +384,14 @@ bool whole_records(struct module *m, const struct section *s, uint64_t size);
 bool alternatives_read(struct module *m, const struct section *s);
 /* What the kernel leaves of `size` bytes: runs of one-byte NOPs become long ones. */
 void optimize_nops(uint8_t *bytes, size_t size);
+
+/* jump_tables.c */
+bool jump_tables_find(struct module *m);
+/* The table of the jump that starts at `branch`, NULL if it has none. */
+const struct jump_table *jump_table_of(const struct module *m, const struct section *s,
+				       uint64_t branch);
+/* Is this a word of a table? */
+bool in_jump_table(const struct module *m, const struct section *s, uint64_t offset);
 
 /* paravirt.c: .parainstructions */
 bool paravirt_read(struct module *m, const struct section *s);

@@ -301,6 +301,8 @@ void object_free(struct module *m)
 	vec_free(&m->pv_ops);
 	vec_free(&m->pv_sites);
 	vec_free(&m->tramps);
+	vec_free(&m->jump_tables);
+	vec_free(&m->jump_targets);
 	vec_free(&m->rows);
 }
 

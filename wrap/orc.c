@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RECORD 6u
+
 enum {
 	ORC_UNDEFINED,
 	ORC_PREV_SP,
@@ -69,37 +71,77 @@ static bool rule_of(const uint8_t *record, struct gm_unwind *u)
 	}
 }
 
-/*
- * Rows for what is new. The kernel's own unwinder, which sorts them when it loads the module,
- * follows a thunk or an inner copy like a function that has pushed nothing. What stands behind a
- * gate is the guard's secret: there the stack ends.
- */
-void orc_extend(struct module *m)
+/* The record of a rule that rule_of() read. */
+static void record_of(const struct gm_unwind *u, uint8_t *record)
 {
-	static const uint8_t plain[] = { 8, 0, 0, 0, ORC_SP, 0 }, end[] = { 0, 0, 0, 0, 0, 1 << 2 };
-	struct section *d = &m->sections[section_named(m, ".orc_unwind")];
-	struct section *p = &m->sections[section_named(m, ".orc_unwind_ip")];
-	const uint32_t syms[] = { m->thunks_sym, m->gates_sym };
-	struct rel *rels;
+	static const uint8_t orc[16] = { [2] = ORC_DX, [4] = ORC_SP,   [5] = ORC_BP,
+					 [7] = ORC_DI, [10] = ORC_R10, [13] = ORC_R13 };
+	static const uint8_t bp[GM_BP_RULES] = {
+		[GM_BP_SAME] = ORC_UNDEFINED, [GM_BP_AT_CFA] = ORC_PREV_SP, [GM_BP_AT_BP] = ORC_BP
+	};
 
-	if (d->role != ROLE_TABLE || p->role != ROLE_TABLE)
-		return;
-	rels = wrap_alloc(p->nrels + 2, sizeof(*rels));
+	memcpy(record, &u->cfa_offset, 2);
+	memcpy(record + 2, &u->bp_offset, 2);
+	record[4] = u->cfa_rule == GM_CFA_DEREF ? ORC_BP_INDIRECT : orc[u->cfa_reg];
+	if (u->cfa_rule == GM_CFA_NONE)
+		record[4] = ORC_UNDEFINED;
+	record[4] |= (uint8_t)(bp[u->bp_rule] << 4);
+	record[5] = 0;
+}
+
+/* Room for n more records in both sections. */
+static void extend(struct section *d, struct section *p, uint32_t n)
+{
+	struct rel *rels = wrap_alloc(p->nrels + n, sizeof(*rels));
+
 	memcpy(rels, p->rels, p->nrels * sizeof(*rels));
 	free(p->rels);
 	p->rels = rels;
-	for (unsigned i = 0; i < 2; i++)
-		rels[p->nrels++] = (struct rel){ .offset = p->hdr.sh_size + 4ull * i,
-						 .type = R_X86_64_PC32,
-						 .sym = syms[i] };
-	d->own = grown(d, sizeof(plain) + sizeof(end));
-	memcpy(d->own + d->hdr.sh_size, plain, sizeof(plain));
-	memcpy(d->own + d->hdr.sh_size + sizeof(plain), end, sizeof(end));
+	d->own = grown(d, n * RECORD);
 	d->data = d->own;
-	d->hdr.sh_size += sizeof(plain) + sizeof(end);
-	p->own = grown(p, 8);
+	p->own = grown(p, n * 4ull);
 	p->data = p->own;
-	p->hdr.sh_size += 8;
+}
+
+static void append(struct section *d, struct section *p, uint32_t sym, int64_t at,
+		   const uint8_t *record)
+{
+	p->rels[p->nrels++] = (struct rel){
+		.offset = p->hdr.sh_size, .type = R_X86_64_PC32, .sym = sym, .addend = at
+	};
+	p->hdr.sh_size += 4;
+	memcpy(d->own + d->hdr.sh_size, record, RECORD);
+	d->hdr.sh_size += RECORD;
+}
+
+/*
+ * Rows for what is new. The kernel's own unwinder, which sorts them when it loads the module,
+ * follows a thunk or an inner copy like a function that has pushed nothing, and the thunk of a
+ * table's jump like that jump. What stands behind a gate is the guard's secret: there the stack
+ * ends.
+ */
+void orc_extend(struct module *m)
+{
+	static const uint8_t plain[RECORD] = { 8, 0, 0, 0, ORC_SP, 0 };
+	static const uint8_t end[RECORD] = { 0, 0, 0, 0, 0, 1 << 2 };
+	struct section *d = &m->sections[section_named(m, ".orc_unwind")];
+	struct section *p = &m->sections[section_named(m, ".orc_unwind_ip")];
+	const struct jump_table *j = m->jump_tables.data;
+	uint8_t record[RECORD];
+
+	if (d->role != ROLE_TABLE || p->role != ROLE_TABLE)
+		return;
+	extend(d, p, 2 + 2 * (uint32_t)m->jump_tables.count);
+	append(d, p, m->thunks_sym, 0, plain);
+	for (size_t i = 0; i < m->jump_tables.count; i++) {
+		const struct gm_unwind *u = unwind_at(m, j[i].section, j[i].at);
+
+		record_of(u ? u : &(const struct gm_unwind){ 0 }, record);
+		append(d, p, m->thunks_sym, j[i].thunk, record);
+		if (i + 1 == m->jump_tables.count || j[i].end != j[i + 1].thunk)
+			append(d, p, m->thunks_sym, j[i].end, plain);
+	}
+	append(d, p, m->gates_sym, 0, end);
 }
 
 /* Reads both sections, if they are there. */

@@ -107,8 +107,7 @@ static json_t *inner_of(const struct module *m)
 		if (m->inner[i].calls || m->inner[i].jumps)
 			json_array_append_new(all, json_pack("{s:s, s:I, s:I}", "import",
 							     inner_copy(i)->import, "calls",
-							     (json_int_t)m->inner[i].calls,
-							     "jumps",
+							     (json_int_t)m->inner[i].calls, "jumps",
 							     (json_int_t)m->inner[i].jumps));
 	return all;
 }

@@ -21,18 +21,25 @@ enum thunk_kind { THUNK_NONE, THUNK_INDIRECT, THUNK_RETURN, THUNK_FENTRY, THUNK_
 static const char *const gpr_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					   "r8",  "r9",	 "r10", "r11", "r12", "r13", "r14", "r15" };
 
-static enum thunk_kind thunk_of(const char *name, unsigned *reg)
+bool indirect_thunk(const char *name, unsigned *reg)
 {
 	static const char prefix[] = "__x86_indirect_thunk_";
 
+	if (strncmp(name, prefix, sizeof(prefix) - 1) == 0)
+		for (*reg = 0; *reg < 16; (*reg)++)
+			if (*reg != 4 && strcmp(name + sizeof(prefix) - 1, gpr_names[*reg]) == 0)
+				return true;
+	return false;
+}
+
+static enum thunk_kind thunk_of(const char *name, unsigned *reg)
+{
 	if (strcmp(name, "__x86_return_thunk") == 0)
 		return THUNK_RETURN;
 	if (strcmp(name, "__fentry__") == 0)
 		return THUNK_FENTRY;
-	if (strncmp(name, prefix, sizeof(prefix) - 1) == 0)
-		for (*reg = 0; *reg < 16; (*reg)++)
-			if (*reg != 4 && strcmp(name + sizeof(prefix) - 1, gpr_names[*reg]) == 0)
-				return THUNK_INDIRECT;
+	if (indirect_thunk(name, reg))
+		return THUNK_INDIRECT;
 	/* memory forms, call-depth variants: none that we have a replacement for */
 	if (strncmp(name, "__x86_", 6) == 0)
 		return THUNK_UNKNOWN;
@@ -160,7 +167,7 @@ static bool taken_function(struct module *m, const struct section *s, const stru
 		return true;
 	if (t->offset >= 0)
 		*function = function_at(m, t->section, (uint64_t)t->offset);
-	if (*function == WRAP_NONE && is_own_label(m, s, r, t))
+	if (*function == WRAP_NONE && (is_own_label(m, s, r, t) || in_jump_table(m, s, r->offset)))
 		return true;
 	if (*function == WRAP_NONE)
 		return refuse(m, r->file,
@@ -339,6 +346,7 @@ static bool retarget_section(struct module *m, struct section *s)
 		int64_t correction;
 		uint32_t f;
 		unsigned reg = 0;
+		const struct jump_table *table;
 		int inner;
 
 		if (!rel_resolve(m, s, r, &t))
@@ -360,7 +368,9 @@ static bool retarget_section(struct module *m, struct section *s)
 				continue;
 			switch (thunk_of(m->symbols[r->sym].name, &reg)) {
 			case THUNK_INDIRECT:
-				point(r, m->thunks_sym, (int64_t)m->thunk[reg] - correction);
+				table = jump_table_of(m, s, insn_around(s, r->offset)->offset);
+				point(r, m->thunks_sym,
+				      (int64_t)(table ? table->thunk : m->thunk[reg]) - correction);
 				break;
 			case THUNK_RETURN:
 			case THUNK_FENTRY:

@@ -141,6 +141,55 @@ static bool has_code(const struct module *m)
 	return false;
 }
 
+/*
+ * A jump to a register's thunk is a tail call, or the thunk's row would be wrong. A jump through a
+ * table is none: its thunk has the frame that the jump has.
+ */
+static bool jumps_to_thunks(struct module *m)
+{
+	const struct gm_unwind plain = { .cfa_rule = GM_CFA_REG, .cfa_reg = 4, .cfa_offset = 8 };
+	const struct jump_table *j = m->jump_tables.data;
+
+	for (size_t i = 0; i < m->jump_tables.count; i++) {
+		struct gm_unwind rule = { 0 };
+		const struct gm_unwind *u = unwind_at(m, j[i].section, j[i].at);
+
+		if (u)
+			rule = *u;
+		unwind_add(m, m->thunks_section, j[i].thunk, &rule);
+		if (i + 1 == m->jump_tables.count || j[i].end != j[i + 1].thunk)
+			unwind_add(m, m->thunks_section, j[i].end, &plain);
+	}
+	return tidy(m);
+}
+
+static bool tail_jumps_only(struct module *m)
+{
+	for (uint32_t i = 1; i < m->nsections; i++) {
+		const struct section *s = &m->sections[i];
+
+		for (size_t k = 0; s->role == ROLE_TEXT && k < s->nrels; k++) {
+			const struct symbol *y = &m->symbols[s->rels[k].sym];
+			const struct gm_unwind *u;
+			const struct insn *in;
+			unsigned reg;
+
+			if (y->sym.st_shndx != SHN_UNDEF || !indirect_thunk(y->name, &reg))
+				continue;
+			in = insn_around(s, s->rels[k].offset);
+			u = unwind_at(m, i, in->offset);
+			if (in->kind == INSN_CALL || jump_table_of(m, s, in->offset) || !u ||
+			    (u->cfa_rule == GM_CFA_REG && u->cfa_reg == 4 && u->cfa_offset == 8))
+				continue;
+			return refuse(m, s->rels[k].file,
+				      "%s+0x%x: a jump by register that is no tail call, nor "
+				      "through a table of the function's",
+				      s->name, in->offset);
+		}
+	}
+	return true;
+}
+
 /* Reads what there is, adds the thunks, and checks that nothing is missing. */
 bool unwind_make(struct module *m)
 {
@@ -151,7 +200,7 @@ bool unwind_make(struct module *m)
 	if (orc ? !orc_read(m) : has_code(m) && !ehframe_read(m))
 		return false;
 	unwind_add(m, m->thunks_section, 0, &plain);
-	if (!tidy(m))
+	if (!tidy(m) || !jumps_to_thunks(m) || !tail_jumps_only(m))
 		return false;
 	if (m->rows.count > GM_MAX_UNWIND)
 		return refuse(m, 0, "%zu unwind rows are more than the %u allowed", m->rows.count,

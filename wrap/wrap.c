@@ -57,8 +57,8 @@ bool module_wrap(struct module *m, const struct wrap_options *opt, const char *p
 	set_name(m);
 	return object_read(m, in) && not_wrapped(m) && roles_assign(m) &&
 	       private_sections_exist(m) && sections_add(m) && code_decode(m) && tables_read(m) &&
-	       scan_plan(m) && gates_plan(m) && gates_make(m) && unwind_make(m) &&
-	       scan_retarget(m) && headroom_measure(m) && layout_make(m);
+	       jump_tables_find(m) && scan_plan(m) && gates_plan(m) && gates_make(m) &&
+	       unwind_make(m) && scan_retarget(m) && headroom_measure(m) && layout_make(m);
 }
 
 void module_stats(const struct module *m, struct wrap_stats *s)

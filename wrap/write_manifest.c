@@ -178,6 +178,15 @@ static int by_u32(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static int by_jump(const void *a, const void *b)
+{
+	const struct gm_jump *x = a, *y = b;
+
+	if (x->moff != y->moff)
+		return x->moff < y->moff ? -1 : 1;
+	return x->target < y->target ? -1 : x->target > y->target;
+}
+
 static void sort(struct vec *v)
 {
 	if (v->count)
@@ -364,6 +373,22 @@ static void add_fixups(struct builder *b)
 	sort(&b->fixups);
 }
 
+static void add_jumps(struct builder *b)
+{
+	struct module *m = b->m;
+	const struct jump_table *j = m->jump_tables.data;
+	const struct jump_target *t = m->jump_targets.data;
+
+	for (size_t i = 0; i < m->jump_targets.count; i++) {
+		struct gm_jump *g = vec_add(&b->jumps, sizeof(*g), 1);
+
+		g->moff = moff_of(m, j[t[i].jump].section, j[t[i].jump].at);
+		g->target = moff_of(m, j[t[i].jump].section, t[i].offset);
+	}
+	if (b->jumps.count)
+		qsort(b->jumps.data, b->jumps.count, sizeof(struct gm_jump), by_jump);
+}
+
 static bool add_privileges(struct builder *b)
 {
 	const struct wrap_options *opt = b->m->opt;
@@ -465,6 +490,7 @@ bool write_manifest(struct module *m, struct blob *out)
 		add_retsites(&b);
 		add_unwind(&b);
 		add_fixups(&b);
+		add_jumps(&b);
 		sort(&b.relocs);
 		ok = add_sites(&b);
 		sort(&b.sites);
