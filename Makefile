@@ -23,7 +23,7 @@ ifeq ($(origin AR),default)
 AR := gcc-ar
 endif
 
-HOST_DIRS := lib vmm sim hv-port wrap check scenario hosted cli
+HOST_DIRS := lib oracle vmm sim hv-port wrap check scenario hosted cli
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:

@@ -28,6 +28,7 @@ static void help(void)
 	       "  --demo        a short tour: sample modules used honestly, then attacked\n"
 	       "  --json        report in JSON\n"
 	       "  --markdown    print the table as Markdown\n"
+	       "  --no-oracle   without the second judge, who watches on engine sim (docs/oracle.md)\n"
 	       "  --seed S      schedule of the vCPUs (default 1)\n"
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out\n"
 	       "  --timeout S   stop after S seconds\n"
@@ -102,6 +103,8 @@ void attack_print_row(const struct attack_cases *all, const struct attack_case *
 		printf("         %s:%u: %s\n", c->path, r->failure[i].line, r->failure[i].text);
 	if (r->exit[0])
 		printf("         the run ended: %s\n", r->exit);
+	if (r->oracle[0])
+		fputs(r->oracle, stdout);
 }
 
 static json_t *row_json(const struct attack_case *c)
@@ -344,7 +347,9 @@ enum {
 	OPT_SEED,
 	OPT_X,
 	OPT_ENGINE,
-	OPT_TIMEOUT
+	OPT_TIMEOUT,
+	OPT_ORACLE,
+	OPT_NO_ORACLE
 };
 
 int verb_attack(int argc, char **argv)
@@ -359,10 +364,12 @@ int verb_attack(int argc, char **argv)
 		{ "x", required_argument, NULL, OPT_X },
 		{ "engine", required_argument, NULL, OPT_ENGINE },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+		{ "oracle", no_argument, NULL, OPT_ORACLE },
+		{ "no-oracle", no_argument, NULL, OPT_NO_ORACLE },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct attack_options o = { .engines = { { &sim_engine }, 1 }, .seed = 1 };
+	struct attack_options o = { .engines = { { &sim_engine }, 1 }, .seed = 1, .oracle = true };
 	const char *module = NULL;
 	bool only_list = false, demo = false, x_given = false;
 	uint64_t timeout = 0;
@@ -377,6 +384,8 @@ int verb_attack(int argc, char **argv)
 		case OPT_LIST: only_list = true; break;
 		case OPT_DEMO: demo = true; break;
 		case OPT_JSON: o.json = true; break;
+		case OPT_ORACLE: o.oracle = true; break;
+		case OPT_NO_ORACLE: o.oracle = false; break;
 		case OPT_MARKDOWN: o.markdown = true; break;
 		case OPT_SEED:
 			if (!option_number(optarg, UINT64_MAX, &o.seed))

@@ -25,6 +25,7 @@ struct attack_options {
 	uint64_t seed;
 	enum gm_x_kind x;
 	bool json, markdown;
+	bool oracle; /* watches where the engine can tell it all: sim */
 };
 
 struct attack_case {

@@ -212,6 +212,7 @@ bool attack_run(const struct attack_cases *all, struct attack_case *c,
 		.seed = o->seed,
 		.x = o->x,
 		.copy = copy,
+		.oracle = o->oracle && o->engine == &sim_engine,
 	};
 	struct timespec start, end;
 	bool ok;

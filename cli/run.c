@@ -34,6 +34,7 @@ static void help(void)
 	       "  --seed S      schedule of the vCPUs (default 1)\n"
 	       "  --log FILE    write the verdict log there\n"
 	       "  --json        report in JSON\n"
+	       "  --oracle      a second judge watches; engine sim only (docs/oracle.md)\n"
 	       "  --trace       tell every crossing: who, verdict, word exchanged, views\n"
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out, nop\n"
 	       "  --budget N    stop after N guest instructions\n"
@@ -124,6 +125,7 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 		.x_kind = o->x,
 		.console = o->json ? NULL : to,
 		.trace = o->trace ? to : NULL,
+		.oracle = o->oracle,
 	};
 	struct guest g = { 0 };
 	struct vm_exit e;
@@ -165,6 +167,7 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 	printf(" (%u vCPU%s, seed %" PRIu64 ", X %s)\n", g.vcpus, g.vcpus == 1 ? "" : "s", o->seed,
 	       option_x_name(o->x));
 	summary_print(&s, stdout);
+	summary_oracle(g.vm, stdout);
 	if (e.reason != VM_EXIT_GUEST) {
 		fflush(stdout);
 		if (e.reason == VM_EXIT_HOST)
@@ -173,7 +176,8 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 				"a driver or a benchmark answers\n",
 				e.vcpu, vm_symbolize(g.vm, e.rip, site, sizeof(site)));
 		else
-			fprintf(stderr, "guardhouse run: %s\n", e.message);
+			fprintf(stderr, "guardhouse run: %s\n%s", e.message,
+				e.reason == VM_EXIT_ORACLE ? vm_oracle_failure(g.vm) : "");
 		summary_last_lines(g.vm, 8, stderr);
 	}
 out:
@@ -214,6 +218,7 @@ static int run_scenario(const struct run_options *o)
 		.x = o->x,
 		.trace = o->trace ? to : NULL,
 		.log = o->log,
+		.oracle = o->oracle,
 	};
 	struct scenario *sc = NULL;
 	struct scenario_result r;
@@ -247,6 +252,7 @@ static int run_scenario(const struct run_options *o)
 		printf("%u more failures\n", r.failures - SCN_MAX_FAILURES);
 	if (r.exit[0])
 		printf("the run ended: %s\n", r.exit);
+	fputs(r.oracle, stdout);
 	printf("--- %s %s: %s; expected %s; got %s; %u checks, %" PRIu64 " crossings\n",
 	       scenario_id(sc), scenario_title(sc), r.passed ? "as expected" : "NOT AS EXPECTED",
 	       r.expected, r.got, r.checks, r.crossings);
@@ -427,7 +433,9 @@ enum {
 	OPT_BUDGET,
 	OPT_ENGINE,
 	OPT_TIMEOUT,
-	OPT_ARG
+	OPT_ARG,
+	OPT_ORACLE,
+	OPT_NO_ORACLE
 };
 
 int verb_run(int argc, char **argv)
@@ -444,6 +452,8 @@ int verb_run(int argc, char **argv)
 		{ "engine", required_argument, NULL, OPT_ENGINE },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 		{ "arg", required_argument, NULL, OPT_ARG },
+		{ "oracle", no_argument, NULL, OPT_ORACLE },
+		{ "no-oracle", no_argument, NULL, OPT_NO_ORACLE },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -477,6 +487,8 @@ int verb_run(int argc, char **argv)
 			break;
 		case OPT_LOG: o.log = optarg; break;
 		case OPT_JSON: o.json = true; break;
+		case OPT_ORACLE: o.oracle = true; break;
+		case OPT_NO_ORACLE: o.oracle = false; break;
 		case OPT_TRACE: o.trace = true; break;
 		case OPT_X:
 			x_given = true;
@@ -512,6 +524,8 @@ int verb_run(int argc, char **argv)
 	if (!x_given)
 		o.x = option_default_x(&o.engines);
 	o.engine = o.engines.engine[0];
+	if (o.oracle && (o.engines.count == 2 || o.engine != &sim_engine || o.module))
+		return verb_usage("run", "--oracle goes with guests and scenarios on engine sim");
 	paths[0] = o.input;
 	paths[1] = o.log;
 	paths[2] = NULL;

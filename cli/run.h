@@ -21,6 +21,7 @@ struct run_options {
 	uint64_t seed, budget;
 	const char *log, *arg;
 	bool json, trace;
+	bool oracle;
 	enum gm_x_kind x;
 };
 

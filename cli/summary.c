@@ -82,9 +82,24 @@ const char *exit_reason_name(enum vm_exit_reason r)
 		[VM_EXIT_INTERRUPTED] = "interrupted",
 		[VM_EXIT_STOPPED] = "stopped",
 		[VM_EXIT_HOST] = "host",
+		[VM_EXIT_ORACLE] = "oracle",
 	};
 
 	return r < sizeof(names) / sizeof(names[0]) && names[r] ? names[r] : "?";
+}
+
+void summary_oracle(const struct vm *vm, FILE *to)
+{
+	struct oracle_counts c;
+
+	if (!vm_oracle_counts(vm, &c))
+		return;
+	fprintf(to,
+		"oracle: %s; looked at %llu lines, %llu instructions inside, %llu returns, %llu "
+		"pages; stack races %llu\n",
+		vm_oracle_failure(vm) ? "DISAGREES" : "agrees", (unsigned long long)c.lines,
+		(unsigned long long)c.instructions, (unsigned long long)c.returns,
+		(unsigned long long)c.pages, (unsigned long long)c.stack_races);
 }
 
 void summary_last_lines(const struct vm *vm, size_t n, FILE *to)

@@ -26,4 +26,7 @@ const char *exit_reason_name(enum vm_exit_reason r);
 /* The last n log lines, for a run that ended badly. */
 void summary_last_lines(const struct vm *vm, size_t n, FILE *to);
 
+/* What the oracle has looked at; nothing if the VM has none. */
+void summary_oracle(const struct vm *vm, FILE *to);
+
 #endif

@@ -152,6 +152,7 @@ bool scenario_run(const struct scenario *s, const struct scenario_options *opt,
 		.budget = opt->budget ? opt->budget : DEFAULT_BUDGET,
 		.x_kind = opt->x,
 		.trace = opt->trace,
+		.oracle = opt->oracle,
 	};
 	struct loaded loaded[SCN_MAX_MODULES];
 	struct run run = { .s = s, .opt = opt, .r = result, .err = err };
@@ -169,6 +170,9 @@ bool scenario_run(const struct scenario *s, const struct scenario_options *opt,
 		run.err = NULL;
 		vm_on_host_port(run.vm, run_on_port, &run);
 		vm_run(run.vm, &exit);
+		if (vm_oracle_failure(run.vm))
+			snprintf(result->oracle, sizeof(result->oracle), "%s",
+				 vm_oracle_failure(run.vm));
 		run_finish(&run, &exit);
 		ok = (!opt->log || vm_log_write(run.vm, opt->log, err)) &&
 		     (!opt->copy || log_copy_take(opt->copy, run.vm, err));

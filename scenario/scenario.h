@@ -57,6 +57,7 @@ struct scenario_options {
 	FILE *trace;	 /* NULL: none */
 	const char *log; /* verdict log goes there; NULL: nowhere */
 	struct log_copy *copy; /* and there, for a comparison; NULL: nowhere */
+	bool oracle;	       /* a second judge watches; engine sim only */
 };
 
 #define SCN_MAX_FAILURES 16u
@@ -75,6 +76,7 @@ struct scenario_result {
 	char expected[160]; /* the refusals that the scenario asks for, or "accepted" */
 	char got[160];	    /* what there was in their place */
 	char exit[256];	    /* how the run ended, if not by the program's end */
+	char oracle[4096];  /* both stories if oracle and core disagree, else empty */
 };
 
 /* false: it could not be run at all (*err says why). A failed expectation is in *result. */

@@ -37,6 +37,8 @@ static bool resolve(struct sim_vcpu *v, uint64_t gva, bool write, uint64_t *gpa,
 	}
 	*gpa = w.gpa;
 	vm_page(v->e->vm, v->id, GUARD_VIEW_U, w.gpa & SIM_PAGE_MASK, page);
+	if (v->e->watched)
+		vm_watch_implicit(v->e->vm, v->id, w.gpa & SIM_PAGE_MASK, page);
 	if (write && page->kind == ENGINE_PAGE_RAM && (page->flags & ENGINE_PAGE_TRACKED))
 		vm_frame_written(v->e->vm, w.gpa & SIM_PAGE_MASK);
 	return true;

@@ -184,6 +184,8 @@ void sim_mwait(struct sim_job *j)
 {
 	if (!sim_job_privileged(j) || !vm_may_mwait(j->v->e->vm, j->v->id))
 		return;
+	if (j->v->e->watched)
+		vm_watch_used(j->v->e->vm, j->v->id, GM_PRIV_MWAIT, 0);
 	j->v->state = ENGINE_ASLEEP;
 	j->v->mwait = true;
 }

@@ -46,6 +46,7 @@ static struct engine *create(struct vm *vm, const struct engine_config *cfg, str
 		return NULL;
 	}
 	e->vm = vm;
+	e->watched = vm_watched(vm);
 	e->budget = cfg->budget > UINT64_MAX / SIM_BYTES_PER_TICK
 			    ? UINT64_MAX
 			    : cfg->budget * SIM_BYTES_PER_TICK;

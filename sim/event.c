@@ -219,6 +219,8 @@ void sim_deliver(struct sim_vcpu *v, const struct sim_event *why)
 		v->sys.cr2 = now.cr2;
 	if (!sim_depart(v, now.cause, now.vector))
 		return;
+	if (v->e->watched)
+		vm_watch_delivers(v->e->vm, v->id, v->view);
 	while (!deliver_once(v, &now, &next)) {
 		if (v->e->ended)
 			return;

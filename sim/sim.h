@@ -10,6 +10,7 @@
  *   insn.c    which instructions are ours             emulate.c ... and what they do, with
  *             ports.c, msr.c, control.c, segment.c, transfer.c
  *   event.c   delivery through the IDT                cross.c   judge, carry the decision out
+ *   watch.c   what the oracle is told
  *
  * Unicorn neither translates addresses nor delivers exceptions. So its address space is taken as
  * the guest-virtual one of one vCPU in one view at one privilege level: a "space". Regions of it
@@ -146,6 +147,8 @@ struct sim_space {
 		uint64_t begin, end;
 		uc_hook handle;
 	} hook[SIM_MAX_HOOKS];
+	uc_hook watch;	  /* of every instruction, for the oracle; 0: none */
+	uint64_t watched; /* generation of the oracle that saw all regions; 0: none */
 	uint64_t *sensitive; /* open hash of addresses, 0: free */
 	unsigned nsensitive, room;
 	uint8_t *scratch;
@@ -201,6 +204,7 @@ struct engine {
 	uint8_t *code; /* per guest frame: 0 data, else 1 + writes since it was fetched from */
 	uint64_t nframes;
 
+	bool watched;  /* the VM has an oracle: watch.c */
 	bool in_hook;  /* a callback of Unicorn runs: spaces must not be changed */
 	bool drop_all; /* asked for meanwhile */
 	bool replan;   /* the slice ends: a timer or another vCPU wants its turn */
@@ -415,6 +419,14 @@ void sim_handle(struct sim_vcpu *v, struct sim_space *s, uc_err err);
 /* Executes one instruction of v in s, alone in its block. */
 void sim_step(struct sim_vcpu *v, struct sim_space *s);
 void sim_unicorn_failed(struct sim_vcpu *v, const char *what);
+
+/* ---- watch.c: nothing of it runs unless e->watched ---- */
+
+bool sim_watch_add(struct sim_space *s);
+void sim_watch_remove(struct sim_space *s);
+/* The vCPU is about to run in this space. */
+void sim_watch_entry(struct sim_vcpu *v, struct sim_space *s);
+void sim_watch_region(struct sim_space *s, const struct sim_region *r);
 
 /* ---- run.c ---- */
 

@@ -98,6 +98,7 @@ bool sim_space_map(struct sim_space *s, const struct sim_region *region)
 	memmove(&s->region[at + 1], &s->region[at], (s->nregions - at) * sizeof(r));
 	s->region[at] = r;
 	s->nregions++;
+	sim_watch_region(s, &r);
 	return true;
 }
 
@@ -340,6 +341,7 @@ void sim_space_release(struct sim_space *s)
 	if (!s->broken) {
 		sim_space_clear(s);
 		unhook_all(s);
+		sim_watch_remove(s);
 	} else {
 		while (s->nregions) {
 			unmap_own(&s->region[--s->nregions]);
@@ -412,6 +414,11 @@ struct sim_space *sim_space_for(struct sim_vcpu *v)
 		s->touch_rip = 0;
 		e->spaces[e->nspaces++] = s;
 		v->space[view] = s;
+		if (!sim_watch_add(s)) {
+			sim_end(e, VM_EXIT_ENGINE, v->id, sim_current_rip(v),
+				"Unicorn takes no hook for the oracle");
+			return NULL;
+		}
 	}
 	s->used = ++e->uses;
 	return s;

@@ -52,6 +52,8 @@ uc_err sim_go(struct sim_vcpu *v, struct sim_space *s, int64_t bytes)
 	s->stop_rip = 0;
 	s->block = 0;
 	s->captured = false;
+	if (e->watched)
+		sim_watch_entry(v, s);
 	sim_accel_enter(s);
 	e->entered = s;
 	err = uc_emu_start(s->uc, rip, 0, 0, 0);

@@ -52,7 +52,7 @@ uint64_t vm_mmio_read(struct vm *vm, unsigned vcpu, uint64_t gpa, unsigned width
 	const struct vm_device *d = vm_device_at(vm, gpa);
 	uint64_t value = ~0ull;
 
-	(void)vcpu;
+	vm_watch_used(vm, vcpu, GM_PRIV_DEVICE, gpa);
 	if (d && d->read && gpa - d->gpa <= d->size - width)
 		value = d->read(d->ctx, gpa - d->gpa, width);
 	return width < 8 ? value & ((1ull << (8 * width)) - 1) : value;
@@ -62,7 +62,7 @@ void vm_mmio_write(struct vm *vm, unsigned vcpu, uint64_t gpa, unsigned width, u
 {
 	const struct vm_device *d = vm_device_at(vm, gpa);
 
-	(void)vcpu;
+	vm_watch_used(vm, vcpu, GM_PRIV_DEVICE, gpa);
 	if (width < 8)
 		value &= (1ull << (8 * width)) - 1;
 	if (d && d->write && gpa - d->gpa <= d->size - width)

@@ -215,4 +215,26 @@ bool vm_msr_write(struct vm *vm, unsigned vcpu, uint32_t msr, uint64_t value);
 /* MWAIT is bound, granted and raised on this vCPU now. */
 bool vm_may_mwait(struct vm *vm, unsigned vcpu);
 
+/*
+ * Facts for the oracle (docs/oracle.md), from an engine that can tell them; only if vm_watched(),
+ * which does not change while the engine lives. Views are those that the engine really shows.
+ */
+bool vm_watched(const struct vm *vm);
+/* The vCPU runs guest code from here on. */
+void vm_watch_runs(struct vm *vm, unsigned vcpu, uint8_t view);
+/* In a module's view: before each instruction. `code`: its `len` bytes where they really lie. */
+void vm_watch_instruction(struct vm *vm, unsigned vcpu, uint8_t view, uint64_t rip, uint64_t rsp,
+			  uint64_t cr3, const uint8_t *code, unsigned len);
+/* What pages a view can reach without asking again; flags: ENGINE_PAGE_WRITE, _EXEC. */
+void vm_watch_shows(struct vm *vm, unsigned vcpu, uint8_t view, uint64_t gpa, uint64_t pages,
+		    enum engine_page_kind kind, const uint8_t *host, uint32_t flags);
+/* When it changes, everything that a view can reach is told again before it runs. */
+uint64_t vm_watch_generation(const struct vm *vm);
+/* The CPU's own access on the guest's behalf, to a page of view U. */
+void vm_watch_implicit(struct vm *vm, unsigned vcpu, uint64_t gpa, const struct engine_page *page);
+/* An event is put on the guest's stack now. */
+void vm_watch_delivers(struct vm *vm, unsigned vcpu, uint8_t view);
+/* A privilege of this kind was used (enum gm_privilege_kind; the port, MSR or address). */
+void vm_watch_used(struct vm *vm, unsigned vcpu, uint32_t kind, uint64_t number);
+
 #endif

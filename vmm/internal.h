@@ -133,6 +133,7 @@ struct vm {
 	struct engine *engine;
 	struct guard *guard;
 	void *guard_memory;
+	struct oracle *oracle; /* NULL: nobody watches */
 
 	uint8_t *ram;
 	uint64_t ram_size;
@@ -226,6 +227,16 @@ bool vm_raised_kind(const struct vm *vm, unsigned vcpu, uint8_t view, uint32_t k
 /* ---- judge.c ---- */
 /* Logs and traces all lines of a decision. */
 void vm_record(struct vm *vm, unsigned vcpu, const struct guard_decision *d);
+
+/* ---- watch.c: what vmm/ itself tells the oracle, if there is one ---- */
+bool vm_watch_create(struct vm *vm, struct error *err);
+void vm_watch_registered(struct vm *vm, const struct vm_module *m);
+void vm_watch_unregistered(struct vm *vm, unsigned module, bool ok, const struct guard_decision *d);
+void vm_watch_granted(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges, bool give,
+		      bool ok, const struct guard_decision *d);
+void vm_watch_reset(struct vm *vm, unsigned vcpu, const struct guard_decision *d);
+/* guard_judge() with the oracle looking on. */
+void vm_watch_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision *d);
 
 /* ---- log.c, trace.c, symbols.c ---- */
 bool vm_log_create(struct vm *vm, struct error *err);

@@ -25,7 +25,10 @@ void vm_record(struct vm *vm, unsigned vcpu, const struct guard_decision *d)
 
 void vm_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision *d)
 {
-	guard_judge(vm->guard, ev, d);
+	if (vm->oracle)
+		vm_watch_judge(vm, ev, d);
+	else
+		guard_judge(vm->guard, ev, d);
 	vm_record(vm, ev->vcpu, d);
 }
 
@@ -51,6 +54,7 @@ bool vm_grant(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges
 		return false;
 	v = guard_grant(vm->guard, vcpu, module, privileges, give, &d);
 	vm_record(vm, vcpu, &d);
+	vm_watch_granted(vm, vcpu, module, privileges, give, v == GUARD_V_OK, &d);
 	if (v != GUARD_V_OK)
 		return false;
 	if (give)
@@ -72,6 +76,7 @@ bool vm_unregister(struct vm *vm, unsigned module)
 		return false;
 	v = guard_unregister(vm->guard, module, &d);
 	vm_record(vm, 0, &d);
+	vm_watch_unregistered(vm, module, v == GUARD_V_OK, &d);
 	if (d.kick)
 		vm->ops->kick(vm->engine, d.kick);
 	if (v != GUARD_V_OK)
@@ -91,6 +96,7 @@ bool vm_reset_vcpu(struct vm *vm, unsigned vcpu)
 		return false;
 	v = guard_vcpu_reset(vm->guard, vcpu, &d);
 	vm_record(vm, vcpu, &d);
+	vm_watch_reset(vm, vcpu, &d);
 	vm->ops->set_run_state(vm->engine, vcpu, ENGINE_OFF);
 	return v == GUARD_V_OK;
 }

@@ -209,6 +209,8 @@ static bool load_steps(struct vm *vm, struct vm_module *m, const struct vm_modul
 		return false;
 	set_name(m, src->name);
 	vm_record(vm, 0, &d);
+	if (m->index < GUARD_MAX_MODULES)
+		vm_watch_registered(vm, m);
 	if (!place_module(vm, m, resolve, ctx, err))
 		return false;
 	vm->loaded[vm->nloaded++] = m;
@@ -241,7 +243,8 @@ bool vm_load_module(struct vm *vm, const struct vm_module_source *src, bool do_a
 		return false;
 	}
 	if (m->index < GUARD_MAX_MODULES) {
-		guard_unregister(vm->guard, m->index, &d);
+		vm_watch_unregistered(vm, m->index,
+				      guard_unregister(vm->guard, m->index, &d) == GUARD_V_OK, &d);
 		vm->module[m->index] = NULL;
 	}
 	vm_module_free(m);

@@ -14,6 +14,8 @@ static bool op_read(void *vmm, uint64_t gpa, void *buf, size_t len)
 
 	uint8_t role;
 
+	if (vm->oracle)
+		oracle_core_read(vm->oracle, gpa, len);
 	if (!vm_is_ram(vm, gpa, len) || gpa % VM_PAGE + len > VM_PAGE)
 		return false;
 	role = vm_frame_of(vm, gpa)->role;
@@ -30,6 +32,8 @@ static bool op_write(void *vmm, uint64_t gpa, const void *buf, size_t len)
 
 	if (!vm_is_ram(vm, gpa, len) || gpa % VM_PAGE + len > VM_PAGE)
 		return false;
+	if (vm->oracle)
+		oracle_core_wrote(vm->oracle, gpa, vm->ram + gpa, len);
 	role = vm_frame_of(vm, gpa)->role;
 	if (role != GUARD_ROLE_NONE && role != GUARD_ROLE_SEGMENT)
 		return false;
@@ -149,6 +153,8 @@ static bool op_verified_fill(void *vmm, unsigned module, uint32_t page, uint64_t
 		return false;
 	forget_other(vm, m, page, gpa);
 	memcpy(m->copy + (uint64_t)page * VM_PAGE, vm->ram + gpa, VM_PAGE);
+	if (vm->oracle)
+		oracle_copy_changed(vm->oracle, module, page * (uint32_t)VM_PAGE, VM_PAGE);
 	m->frame[page] = gpa;
 	set_dirty(m, page, false);
 	vm_frame_set(vm, gpa, f->role, FRAME_TRACKED, (uint8_t)module, page);
@@ -171,6 +177,8 @@ static bool op_verified_patch(void *vmm, unsigned module, uint32_t moff, const v
 	if (!m || !len || !copy_range(m, moff, len))
 		return false;
 	memcpy(m->copy + moff, buf, len);
+	if (vm->oracle)
+		oracle_copy_changed(vm->oracle, module, moff, len);
 	for (page = moff / VM_PAGE; page <= (moff + len - 1) / VM_PAGE; page++)
 		if (m->frame[page])
 			vm->ops->frames_changed(vm->engine, m->frame[page], VM_PAGE);
@@ -265,6 +273,8 @@ static bool op_frame_role(void *vmm, unsigned module, uint32_t page, uint64_t gp
 	if (role == GUARD_ROLE_NONE) {
 		if (!ours)
 			return true;
+		if (vm->oracle)
+			oracle_frame_released(vm->oracle, module, page);
 		vm_frame_set(vm, gpa, GUARD_ROLE_NONE, 0, 0, 0);
 		if (m->frame[page] == gpa)
 			m->frame[page] = 0;

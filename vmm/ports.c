@@ -125,6 +125,7 @@ static enum access access_to(struct vm *vm, unsigned vcpu, uint32_t kind, uint32
 			touch(vm, vcpu);
 			return ACCESS_DENIED;
 		}
+		vm_watch_used(vm, vcpu, kind, first + i);
 		a = ACCESS_BOUND;
 	}
 	return a;

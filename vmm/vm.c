@@ -44,7 +44,7 @@ struct vm *vm_create(const struct vm_config *cfg, struct error *err)
 		error_set(err, "the guard refuses %u vCPUs", cfg->vcpus);
 		goto bad;
 	}
-	if (!vm_memory_create(vm, err) || !vm_log_create(vm, err) || !vm_boot_create(vm, err) ||
+	if (!vm_watch_create(vm, err) || !vm_memory_create(vm, err) || !vm_log_create(vm, err) || !vm_boot_create(vm, err) ||
 	    !vm_status_create(vm, err))
 		goto bad;
 	ec.vcpus = cfg->vcpus;
@@ -76,6 +76,7 @@ void vm_destroy(struct vm *vm)
 		vm_symbols_free(&vm->old_place[--vm->old_places].symbols);
 	vm_log_destroy(vm);
 	vm_memory_destroy(vm);
+	oracle_free(vm->oracle);
 	free(vm->guard_memory);
 	free(vm->console);
 	free(vm);
@@ -151,6 +152,12 @@ static bool run_until(struct vm *vm, struct vm_level *level, struct vm_exit *exi
 			return true;
 		}
 		engine_run(vm, exit);
+		if (vm->oracle && oracle_failure(vm->oracle)) {
+			exit->reason = VM_EXIT_ORACLE;
+			snprintf(exit->message, sizeof(exit->message), "%s",
+				 oracle_failure_line(vm->oracle));
+			return false;
+		}
 		if (exit->reason != VM_EXIT_HOST)
 			break;
 		vm->ops->get_cpu(vm->engine, exit->vcpu, &cpu);

@@ -17,6 +17,7 @@
 #include "lib/error.h"
 #include "lib/file.h"
 #include "model/guard.h"
+#include "oracle/oracle.h"
 #include "vmm/abi.h"
 
 struct engine_ops; /* vmm/engine.h: sim now, kvm later */
@@ -32,6 +33,7 @@ struct vm_config {
 	FILE *console;	   /* guest console, NULL: kept for vm_console() only */
 	FILE *trace;	   /* --trace story, NULL: none */
 	size_t log_lines;  /* ring size, 0: 1 << 20 */
+	bool oracle;	   /* a second judge watches (docs/oracle.md); engine sim only */
 };
 
 /* A module ready to load: the wrapped object, its manifest, what the administrator binds. */
@@ -50,7 +52,8 @@ enum vm_exit_reason {
 	VM_EXIT_BUDGET,
 	VM_EXIT_INTERRUPTED, /* Ctrl-C (vm_interrupt()) */
 	VM_EXIT_STOPPED,     /* guard: stop_vm, or lower-failed on the last running vCPU */
-	VM_EXIT_HOST	     /* a host port handler asked to stop */
+	VM_EXIT_HOST,	     /* a host port handler asked to stop */
+	VM_EXIT_ORACLE	     /* the oracle and the core disagree: vm_oracle_failure() */
 };
 
 struct vm_exit {
@@ -169,6 +172,11 @@ const char *vm_symbolize(const struct vm *vm, uint64_t gva, char *buf, size_t le
 uint64_t vm_module_base(const struct vm *vm, unsigned module, unsigned segment);
 const char *vm_module_name(const struct vm *vm, unsigned module);
 const struct gm_header *vm_module_manifest(const struct vm *vm, unsigned module);
+
+/* Both stories of the first disagreement between oracle and core, several lines; NULL: none. */
+const char *vm_oracle_failure(const struct vm *vm);
+/* false: this VM has no oracle. */
+bool vm_oracle_counts(const struct vm *vm, struct oracle_counts *counts);
 
 /* The log (a ring). Lines are in global order; index 0 is the oldest kept. */
 size_t vm_log_count(const struct vm *vm);

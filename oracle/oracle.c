@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* An oracle's life, the administrator's acts, and what it has to say. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "oracle/state.h"
+
+#define NAME(id, string) string,
+static const char *const event_names[] = { GUARD_EVENTS(NAME) };
+static const char *const verdict_names[] = { GUARD_VERDICTS(NAME) };
+static const char *const cause_names[] = { GUARD_CAUSES(NAME) };
+
+const char *o_event_name(enum guard_event_name e)
+{
+	return e < GUARD_NEVENTS ? event_names[e] : "?";
+}
+
+const char *o_verdict_name(enum guard_verdict v)
+{
+	return v < GUARD_NVERDICTS ? verdict_names[v] : "?";
+}
+
+struct oracle *oracle_new(unsigned vcpus, const struct oracle_callbacks *cb)
+{
+	struct oracle *o = vcpus && vcpus <= ORACLE_VCPUS ? calloc(1, sizeof(*o)) : NULL;
+
+	if (!o)
+		return NULL;
+	o->cb = *cb;
+	o->vcpus = vcpus;
+	o_frames_moved(o);
+	return o;
+}
+
+static void forget(struct o_module *m)
+{
+	m_free(&m->man);
+	free(m->chain);
+	free(m->frame);
+	free(m->import_at);
+	free(m->good);
+	free(m->class);
+	memset(m, 0, sizeof(*m));
+}
+
+void oracle_free(struct oracle *o)
+{
+	if (!o)
+		return;
+	for (unsigned i = 0; i < ORACLE_MODULES; i++)
+		forget(&o->module[i]);
+	free(o->failure);
+	free(o->line);
+	free(o);
+}
+
+/* ---- reports ---- */
+
+static const char *place_name(const struct oracle *o, uint64_t gva, char *buf, size_t len)
+{
+	if (o->cb.name)
+		return o->cb.name(o->cb.ctx, gva, buf, len);
+	snprintf(buf, len, "0x%llx", (unsigned long long)gva);
+	return buf;
+}
+
+static void print_view(FILE *f, uint8_t view)
+{
+	if (view == ORACLE_OUTSIDE)
+		fputs("U", f);
+	else
+		fprintf(f, "P(%u)", view);
+}
+
+static void print_line(const struct oracle *o, FILE *f, unsigned vcpu, const struct oracle_line *l)
+{
+	char site[160];
+
+	fprintf(f, "vcpu=%u %s at %s: %s, ", vcpu, o_event_name(l->event),
+		place_name(o, l->rip, site, sizeof(site)), o_verdict_name(l->verdict));
+	print_view(f, l->from);
+	fputc('>', f);
+	print_view(f, l->to);
+	fprintf(f, " act=%u\n", l->act);
+}
+
+static void print_registers(FILE *f, const struct oracle_cpu *c)
+{
+	static const char *const names[ORACLE_GPRS] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+							"rsi", "rdi", "r8",  "r9",  "r10", "r11",
+							"r12", "r13", "r14", "r15" };
+
+	for (unsigned i = 0; i < ORACLE_GPRS; i++)
+		fprintf(f, "%s%s=0x%llx", i % 4 ? " " : "\n    ", names[i],
+			(unsigned long long)c->gpr[i]);
+	fprintf(f, "\n    rip=0x%llx rflags=0x%llx cr0=0x%llx cr3=0x%llx cr4=0x%llx cpl=%u\n",
+		(unsigned long long)c->rip, (unsigned long long)c->rflags,
+		(unsigned long long)c->cr0, (unsigned long long)c->cr3, (unsigned long long)c->cr4,
+		c->cpl);
+}
+
+static void core_story(const struct oracle *o, FILE *f)
+{
+	static const char *const kinds[] = { "an X was executed", "the view refused a fetch",
+					     "an event is about to be delivered" };
+
+	if (!o->event) {
+		fputs("  no event was being judged\n", f);
+		return;
+	}
+	fprintf(f, "  event: %s", kinds[o->event->kind]);
+	if (o->event->kind == ORACLE_DEPART && o->event->cause < GUARD_NCAUSES)
+		fprintf(f, " (%s, vector %u)", cause_names[o->event->cause], o->event->vector);
+	print_registers(f, &o->event->cpu);
+	if (!o->outcome)
+		return;
+	fputs("  the core said:\n", f);
+	for (unsigned i = 0; i < o->outcome->lines; i++) {
+		fputs("    ", f);
+		print_line(o, f, o->event->vcpu, &o->outcome->line[i]);
+	}
+	if (!o->outcome->lines)
+		fputs("    nothing\n", f);
+	fputs("  the engine then has view ", f);
+	print_view(f, o->outcome->view);
+	print_registers(f, &o->outcome->cpu);
+}
+
+void o_complain(struct oracle *o, const char *what, unsigned vcpu, uint64_t rip, const char *fmt,
+		...)
+{
+	char text[400], site[160];
+	size_t size = 0;
+	va_list ap;
+	FILE *f;
+
+	if (o->failure)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	f = open_memstream(&o->line, &size);
+	if (f) {
+		fprintf(f, "oracle: %s: %s", what, text);
+		fclose(f);
+	}
+	f = open_memstream(&o->failure, &size);
+	if (!f)
+		return;
+	fprintf(f, "the oracle and the core disagree: %s\n", what);
+	fprintf(f, "  the oracle says: vcpu=%u at %s: %s\n", vcpu,
+		place_name(o, rip, site, sizeof(site)), text);
+	if (vcpu < o->vcpus) {
+		const struct o_vcpu *v = &o->vcpu[vcpu];
+
+		fputs("  by its own account the vCPU is ", f);
+		if (v->chain)
+			fprintf(f, "inside module %u, activation %u, since a crossing at slot 0x%llx\n",
+				v->module->index, v->chain->act[v->chain->depth - 1].serial,
+				(unsigned long long)v->chain->act[v->chain->depth - 1].slot);
+		else
+			fputs("outside\n", f);
+	}
+	core_story(o, f);
+	fputs("  last crossings:\n", f);
+	for (unsigned i = o->npast > O_HISTORY ? o->npast - O_HISTORY : 0; i < o->npast; i++) {
+		const struct o_past *p = &o->past[i % O_HISTORY];
+
+		fputs("    ", f);
+		print_line(o, f, p->vcpu, &p->line);
+	}
+	fclose(f);
+}
+
+const char *oracle_failure(const struct oracle *o)
+{
+	return o->failure;
+}
+
+const char *oracle_failure_line(const struct oracle *o)
+{
+	return o->failure ? o->line : NULL;
+}
+
+uint64_t oracle_generation(const struct oracle *o)
+{
+	return o->generation;
+}
+
+void oracle_count(const struct oracle *o, struct oracle_counts *c)
+{
+	*c = o->counts;
+}
+
+/* ---- the administrator ---- */
+
+void oracle_registered(struct oracle *o, unsigned index, const void *manifest, size_t len,
+		       const struct oracle_binding *b)
+{
+	struct o_module *m = &o->module[index % ORACLE_MODULES];
+	size_t bytes;
+
+	if (index >= ORACLE_MODULES || m->registered) {
+		o_complain(o, "G6 registration", 0, 0, "module number %u is given twice", index);
+		return;
+	}
+	forget(m);
+	if (!m_read(&m->man, manifest, len)) {
+		o_complain(o, "G4 binding", 0, 0, "a manifest is registered that is none");
+		return;
+	}
+	m->index = index;
+	m->binding = *b;
+	m->id = b->id;
+	bytes = m->man.pages * (size_t)PAGE;
+	m->chain = calloc(b->chains, sizeof(*m->chain));
+	m->frame = calloc(m->man.pages + 1u, sizeof(*m->frame));
+	m->import_at = calloc(m->man.nimports + 1u, sizeof(*m->import_at));
+	m->good = calloc(1, bytes + 16);
+	m->class = calloc(1, bytes + 16);
+	if (!m->chain || !m->frame || !m->import_at || !m->good || !m->class) {
+		forget(m);
+		o_complain(o, "oracle", 0, 0, "out of memory");
+		return;
+	}
+	for (uint32_t p = 0; p < m->man.pages; p++)
+		m->frame[p] = NO_FRAME;
+	for (uint32_t i = 0; i < m->man.nentries; i++)
+		m->has_init |= (m->man.entry[i].flags & M_ENTRY_INIT) != 0;
+	for (uint32_t i = 0; i < m->man.ngates; i++) {
+		if (m->man.gate[i].kind == G_ENTER_RETURN)
+			m->enter_return = i * 16;
+		if (m->man.gate[i].kind == G_LEAVE_RETURN)
+			m->leave_return = i * 16;
+	}
+	for (unsigned v = 0; v < o->vcpus; v++)
+		o->vcpu[v].granted[index] = 0;
+	m->registered = true;
+	o->generation++;
+}
+
+static void stopped(struct oracle *o, uint32_t stop)
+{
+	for (unsigned v = 0; v < o->vcpus; v++)
+		if (stop >> v & 1)
+			o->vcpu[v].stopped = true;
+}
+
+void oracle_unregistered(struct oracle *o, unsigned index, bool ok, uint32_t stop)
+{
+	struct o_module *m = &o->module[index % ORACLE_MODULES];
+
+	if (index >= ORACLE_MODULES || !m->registered)
+		return;
+	for (unsigned v = 0; v < o->vcpus; v++)
+		if (o->vcpu[v].module == m)
+			o_outside(o, v);
+	stopped(o, stop);
+	m->quarantined = true;
+	o_withdraw(o, m);
+	if (ok)
+		m->registered = false;
+	o->generation++;
+}
+
+/* What the engine shows must be what the truth says, once a decision is carried out. */
+static void view_is_true(struct oracle *o, unsigned vcpu, uint64_t rip, uint8_t view)
+{
+	const struct o_vcpu *v = &o->vcpu[vcpu];
+	uint8_t is = v->module ? (uint8_t)v->module->index : ORACLE_OUTSIDE;
+
+	if (v->stopped || view == is)
+		return;
+	if (is == ORACLE_OUTSIDE)
+		o_complain(o, "G2 exit", vcpu, rip,
+			   "the vCPU is outside of every module and has the view of module %u", view);
+	else
+		o_complain(o, "G7 transparency", vcpu, rip,
+			   "the vCPU is inside module %u and has another view", is);
+}
+
+void oracle_granted(struct oracle *o, unsigned vcpu, unsigned index, uint64_t privileges, bool give,
+		    bool ok, uint32_t stop, uint8_t view)
+{
+	struct o_module *m = &o->module[index % ORACLE_MODULES];
+	uint64_t *granted;
+
+	if (index >= ORACLE_MODULES || vcpu >= o->vcpus || !m->registered)
+		return;
+	stopped(o, stop);
+	granted = &o->vcpu[vcpu].granted[index];
+	if (give && ok)
+		*granted |= privileges;
+	else if (!give)
+		*granted &= ~privileges;
+	/* what cannot be taken away ends what runs */
+	if (!give && !ok && o->vcpu[vcpu].module == m)
+		o_outside(o, vcpu);
+	view_is_true(o, vcpu, 0, view);
+	o->generation++;
+}
+
+void oracle_vcpu_reset(struct oracle *o, unsigned vcpu, uint32_t stop, uint8_t view)
+{
+	if (vcpu >= o->vcpus)
+		return;
+	stopped(o, stop);
+	o_outside(o, vcpu);
+	view_is_true(o, vcpu, 0, view);
+}
+
+/* ---- events ---- */
+
+void oracle_before(struct oracle *o, const struct oracle_event *ev)
+{
+	o->nundo = 0;
+	o->judging = true;
+	o->event = ev;
+	o->outcome = NULL;
+}
+
+/* A refused raise changes nothing; nothing but slots is ever written. */
+static void writes_allowed(struct oracle *o, const struct oracle_event *ev,
+			   const struct oracle_outcome *out)
+{
+	bool may = false;
+
+	for (unsigned i = 0; i < out->lines; i++) {
+		const struct oracle_line *l = &out->line[i];
+
+		may |= l->event == GUARD_LEAVE_CALL || l->event == GUARD_LEAVE_RETURN ||
+		       (l->event == GUARD_ENTER_CALL && l->verdict == GUARD_V_OK);
+	}
+	for (unsigned i = 0; i < o->nundo; i++) {
+		struct o_undo *u = &o->undo[i];
+		bool again = false;
+		uint8_t now[8];
+		struct o_map map;
+
+		/* the first write has the bytes from before; a later one may have put them back */
+		for (unsigned k = 0; k < i; k++)
+			again |= o->undo[k].gpa == u->gpa;
+		if (again)
+			continue;
+		if (!o->cb.ram(o->cb.ctx, u->gpa, now, u->len) || !memcmp(now, u->old, u->len))
+			continue;
+		o_map(o, ev->cpu.cr3, ev->cpu.gpr[ORACLE_RSP], &map);
+		if (!may)
+			o_complain(o, "G5 continuity", ev->vcpu, ev->cpu.rip,
+				   "the guard refuses and has written to 0x%llx all the same",
+				   (unsigned long long)u->gpa);
+		else if (!map.flags || map.gpa + ev->cpu.gpr[ORACLE_RSP] % PAGE != u->gpa)
+			o_complain(o, "G6 VMM safety", ev->vcpu, ev->cpu.rip,
+				   "the guard writes to 0x%llx, which is not the slot",
+				   (unsigned long long)u->gpa);
+	}
+}
+
+static void text_after(struct oracle *o, const struct oracle_event *ev)
+{
+	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
+		struct o_module *m = &o->module[i];
+		const char *wrong = NULL;
+		uint32_t where;
+
+		if (o->copy_changed[i] && m->announced)
+			wrong = o_text_wrong(o, m, &where);
+		o->copy_changed[i] = false;
+		if (wrong)
+			o_complain(o, "G4 binding", ev->vcpu, ev->cpu.rip,
+				   "module %u now runs what was not registered, at 0x%llx: %s", i,
+				   (unsigned long long)o_gva(m, where), wrong);
+		if (m->released && m->announced)
+			o_complain(o, "G3 privacy", ev->vcpu, ev->cpu.rip,
+				   "frames of module %u are given back while it is announced", i);
+		m->released = false;
+	}
+}
+
+void oracle_after(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out)
+{
+	o->counts.events++;
+	o->outcome = out;
+	for (unsigned i = 0; i < out->lines && !o->failure; i++) {
+		o->counts.lines++;
+		o_line(o, ev, out, i);
+		o->past[o->npast++ % O_HISTORY] = (struct o_past){ ev->vcpu, out->line[i] };
+	}
+	stopped(o, out->stop);
+	if (!o->failure) {
+		writes_allowed(o, ev, out);
+		text_after(o, ev);
+		view_is_true(o, ev->vcpu, ev->cpu.rip, out->view);
+	}
+	o->judging = false;
+	o->event = NULL;
+	o->outcome = NULL;
+	o->nundo = 0;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The abstract state: what is true, by the oracle's own observation. Its files:
+ *
+ *   oracle.c    life, reports                   memory.c  guest memory, own page walk
+ *   manifest.c  own reader                      text.c    is this the registered code?
+ *   valid.c     what must hold for a raise      truth.c   who is inside what: applies each line
+ *   announce.c  where modules lie               facts.c   instructions, pages, deliveries
+ */
+#ifndef ORACLE_STATE_H
+#define ORACLE_STATE_H
+
+#include "oracle/manifest.h"
+#include "oracle/oracle.h"
+
+#define PAGE 4096ull
+#define PAGE_OF(a) ((a) & ~(PAGE - 1))
+#define KERNEL_HALF 0xffff800000000000ull
+#define KERNEL_LAST 0xfffffffffffff000ull
+#define NO_FRAME (~0ull)
+#define O_NEST 8u
+#define O_SHADOW 512u
+#define O_FRAMES 14u /* pages that one chain's extent may touch */
+#define O_UNDO 64u
+#define O_HISTORY 8u
+#define O_OWNERS 16384u
+
+enum o_chain_state { O_FREE, O_RUNNING, O_CALLOUT, O_DEPARTED };
+
+struct o_act {
+	uint64_t slot, word; /* the caller's return address */
+	uint32_t headroom, serial;
+	bool raw, init;
+};
+
+/* A return address that the CPU pushed: from here on this word must lead there. */
+struct o_word {
+	uint64_t gva, value;
+};
+
+/* An activation with its suspension and nested children: one thread of control. */
+struct o_chain {
+	enum o_chain_state state;
+	unsigned depth;
+	struct o_act act[O_NEST];
+	unsigned nshadow; /* outermost first */
+	struct o_word shadow[O_SHADOW];
+	bool shadow_lost;
+	uint64_t slot, rip; /* where it waits */
+	bool raw, exception;
+	uint8_t vector;
+	uint32_t preserve;
+	uint64_t gpr[ORACLE_GPRS], rflags;
+	uint64_t lo, hi; /* extent */
+	uint64_t frame[O_FRAMES];
+};
+
+struct o_job {
+	bool active;
+	uint64_t base[M_SEGMENTS];
+};
+
+struct o_module {
+	bool registered, announced, quarantined;
+	bool init_used, init_done, init_gone, has_init;
+	unsigned index;
+	struct m_manifest man;
+	struct oracle_binding binding;
+	uint64_t id;
+	uint64_t base[M_SEGMENTS];
+	uint64_t gates_gva, gates_bytes; /* remembered when withdrawn */
+	uint32_t enter_return, leave_return;
+	uint64_t cr4;
+	uint32_t serial;
+	struct o_job job;
+	struct o_chain *chain; /* binding.chains */
+	uint64_t *frame;       /* under each page; NO_FRAME */
+	uint64_t *import_at;   /* ~0: not seen */
+	uint8_t *good;	       /* bytes of the copy that were proved */
+	uint8_t *class;	       /* of the instruction at a module offset */
+	bool released; /* in this event: frames of an announced module */
+};
+
+struct o_vcpu {
+	struct o_chain *chain; /* runs on it */
+	struct o_module *module;
+	bool stopped;
+	uint64_t granted[ORACLE_MODULES];
+};
+
+struct o_undo {
+	uint64_t gpa;
+	uint8_t old[8];
+	size_t len;
+};
+
+struct o_past {
+	unsigned vcpu;
+	struct oracle_line line;
+};
+
+struct o_frame {
+	uint64_t gpa;
+	uint16_t module, page;
+};
+
+struct oracle {
+	struct oracle_callbacks cb;
+	unsigned vcpus;
+	struct o_vcpu vcpu[ORACLE_VCPUS];
+	struct o_module module[ORACLE_MODULES];
+	uint64_t generation;
+	struct o_frame owner[O_OWNERS]; /* open hash of announced modules' frames */
+	bool owners_full;		/* more frames than fit: some are not known */
+	bool judging;
+	unsigned event_vcpu;
+	unsigned nundo;
+	struct o_undo undo[O_UNDO];
+	bool copy_changed[ORACLE_MODULES];
+	struct o_past past[O_HISTORY];
+	unsigned npast;
+	const struct oracle_event *event; /* being looked at */
+	const struct oracle_outcome *outcome;
+	struct oracle_counts counts;
+	char *failure, *line;
+};
+
+/* ---- oracle.c ---- */
+
+/* Notes the first disagreement. `what` names the guarantee or class. */
+void o_complain(struct oracle *o, const char *what, unsigned vcpu, uint64_t rip, const char *fmt,
+		...) __attribute__((format(printf, 5, 6)));
+const char *o_event_name(enum guard_event_name e);
+const char *o_verdict_name(enum guard_verdict v);
+
+/* ---- memory.c ---- */
+
+#define O_PRESENT 1u
+#define O_MAY_WRITE 2u
+#define O_USER 4u
+#define O_RAM 8u
+
+enum o_owner { O_NOBODY, O_SEGMENT, O_GATES, O_VERIFIED, O_PRIVATE, O_DEVICE };
+
+struct o_map {
+	uint64_t gpa;
+	uint32_t flags; /* 0: not mapped */
+	enum o_owner owner;
+};
+
+/* A guest-virtual page as a CPL-0 access of view U finds it. */
+void o_map(const struct oracle *o, uint64_t cr3, uint64_t gva, struct o_map *map);
+void o_frames_moved(struct oracle *o);
+/* Whose frame is this? *m and *page (if not NULL) are set unless nobody's. */
+enum o_owner o_owner(const struct oracle *o, uint64_t gpa, const struct o_module **m,
+		     uint32_t *page);
+/* An 8-byte word of the guest's RAM; `before`: as it was before this event. */
+bool o_word(const struct oracle *o, uint64_t cr3, uint64_t gva, bool before, uint64_t *value);
+bool o_stack_page(const struct o_map *map);
+
+/* ---- places in a module ---- */
+
+bool o_has(const struct o_module *m, unsigned segment);
+/* Module offset of gva in an announced or announcing m. */
+bool o_moff(const struct o_module *m, uint64_t gva, uint32_t *moff, unsigned *segment);
+uint64_t o_gva(const struct o_module *m, uint32_t moff);
+bool o_in_text(const struct o_module *m, uint64_t gva, uint32_t *moff);
+bool o_retsite(const struct o_module *m, uint64_t gva);
+/* The gate whose X is at gva, NULL: none. */
+const struct m_gate *o_gate_at(const struct o_module *m, uint64_t gva);
+/* Whose gate pages hold gva: announced ones first, then memories. */
+struct o_module *o_gates_of(struct oracle *o, uint64_t gva);
+struct o_module *o_text_of(struct oracle *o, uint64_t gva);
+
+/* ---- text.c ---- */
+
+/* All verified pages that m now shows: NULL, or what is wrong with them. */
+const char *o_text_wrong(struct oracle *o, struct o_module *m, uint32_t *where);
+
+/* ---- valid.c ---- */
+
+const char *o_mode_wrong(const struct o_module *m, const struct oracle_cpu *cpu);
+const char *o_flags_wrong(const struct oracle_cpu *cpu, const struct o_chain *record);
+const char *o_mapping_wrong(const struct oracle *o, const struct o_module *m, uint64_t cr3);
+/* [lo, slot + 8) a usable stack, [lo, hi) clear of what runs elsewhere. */
+const char *o_stack_wrong(const struct oracle *o, uint64_t cr3, uint64_t slot, uint64_t lo,
+			  uint64_t hi, const struct o_chain *self);
+const char *o_overlap_wrong(const struct oracle *o, uint64_t cr3, uint64_t lo, uint64_t hi,
+			    const struct o_chain *self);
+void o_extent(const struct oracle *o, struct o_chain *ch, uint64_t cr3, uint64_t lo, uint64_t hi);
+bool o_extent_holds(const struct o_chain *ch, uint64_t gpa);
+/* Have the init segments moved away from where they were announced? */
+bool o_init_moved(const struct oracle *o, const struct o_module *m, uint64_t cr3);
+/* Where a vCPU that departs here will be seen again. false: it stands outside or nowhere. */
+struct o_standing {
+	uint64_t rip, rsp;
+	bool popped; /* at the leave-return gate */
+};
+bool o_standing(const struct oracle *o, const struct o_module *m, const struct oracle_cpu *cpu,
+		struct o_standing *s);
+
+/* ---- truth.c ---- */
+
+struct o_chain *o_callout_at(const struct o_module *m, uint64_t slot);
+/* `set`: registers that a fixup may have changed. */
+struct o_chain *o_departed_at(const struct o_module *m, uint64_t rip, uint64_t rsp, uint32_t *set);
+void o_end(struct o_module *m, struct o_chain *ch);
+void o_outside(struct oracle *o, unsigned vcpu);
+void o_line(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out,
+	    unsigned n);
+
+/* ---- announce.c ---- */
+
+void o_announce_line(struct oracle *o, const struct oracle_event *ev,
+		     const struct oracle_line *line);
+void o_withdraw(struct oracle *o, struct o_module *m);
+
+#endif
