@@ -97,7 +97,7 @@ ifeq ($(VARIANT),release)
 PROOF := $(if $(GUARD_SRC),$(BUILD)/freestanding.ok)
 endif
 
-.PHONY: all run test lint format asan coverage bench mutants corpus-debian install test-kvm clean distclean help
+.PHONY: all run test lint format asan coverage bench mutants oracle-mutants corpus-debian install test-kvm clean distclean help
 .PHONY: tests model-tests benches corpus FORCE
 
 ## all            build the binary, the core's archive and the guests (default; installs nothing)
@@ -234,6 +234,13 @@ mutants:
 	@tools/deps.sh build test mutants
 	@$(SUBMAKE) model-tests
 	@tools/mutants.py --build $(BUILD) --cc "$(CC)" --cflags "$(GUARD_ENV)" $(M)
+
+## oracle-mutants faults of model/ that the oracle sees alone, into results/oracle-mutants.md; M=OPTIONS
+oracle-mutants:
+	@tools/deps.sh build mutants
+	@$(SUBMAKE) all
+	@tools/oracle_mutants.py --build $(BUILD) --cc "$(CC)" --cflags "$(GUARD_ENV)" --dirs "$(HOST_DIRS)" \
+		--ldflags=" $(LDFLAGS)" --ldlibs=" $(LDLIBS)" --out results/oracle-mutants.md $(M)
 
 ## bench          build and run the benchmarks
 bench:

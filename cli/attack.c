@@ -28,7 +28,8 @@ static void help(void)
 	       "  --demo        a short tour: sample modules used honestly, then attacked\n"
 	       "  --json        report in JSON\n"
 	       "  --markdown    print the table as Markdown\n"
-	       "  --no-oracle   without the second judge, who watches on engine sim (docs/oracle.md)\n"
+	       "  --no-oracle   without the oracle, which watches on engine sim (docs/oracle.md)\n"
+	       "  --oracle-alone  the oracle, but not its reference model\n"
 	       "  --seed S      schedule of the vCPUs (default 1)\n"
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out\n"
 	       "  --timeout S   stop after S seconds\n"
@@ -115,10 +116,10 @@ static json_t *row_json(const struct attack_case *c)
 		return json_pack("{s:s, s:s, s:o, s:n}", "id", scenario_id(c->scenario), "title",
 				 scenario_title(c->scenario), "not_expressible",
 				 text_json(c->unrun), "ok");
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:s, s:b}", "id", scenario_id(c->scenario),
-			 "title", scenario_title(c->scenario), "expected", r->expected, "got",
-			 r->got, "crossings", (json_int_t)r->crossings, "ms", c->ms, "exit",
-			 r->exit, "ok", r->passed);
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:s, s:s, s:b}", "id",
+			 scenario_id(c->scenario), "title", scenario_title(c->scenario), "expected",
+			 r->expected, "got", r->got, "crossings", (json_int_t)r->crossings, "ms",
+			 c->ms, "exit", r->exit, "oracle", r->oracle, "ok", r->passed);
 }
 
 int attack_print_json(json_t *j)
@@ -349,7 +350,8 @@ enum {
 	OPT_ENGINE,
 	OPT_TIMEOUT,
 	OPT_ORACLE,
-	OPT_NO_ORACLE
+	OPT_NO_ORACLE,
+	OPT_ORACLE_ALONE
 };
 
 int verb_attack(int argc, char **argv)
@@ -366,10 +368,13 @@ int verb_attack(int argc, char **argv)
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 		{ "oracle", no_argument, NULL, OPT_ORACLE },
 		{ "no-oracle", no_argument, NULL, OPT_NO_ORACLE },
+		{ "oracle-alone", no_argument, NULL, OPT_ORACLE_ALONE },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct attack_options o = { .engines = { { &sim_engine }, 1 }, .seed = 1, .oracle = true };
+	struct attack_options o = { .engines = { { &sim_engine }, 1 },
+				    .seed = 1,
+				    .oracle = ORACLE_MODEL };
 	const char *module = NULL;
 	bool only_list = false, demo = false, x_given = false;
 	uint64_t timeout = 0;
@@ -384,8 +389,9 @@ int verb_attack(int argc, char **argv)
 		case OPT_LIST: only_list = true; break;
 		case OPT_DEMO: demo = true; break;
 		case OPT_JSON: o.json = true; break;
-		case OPT_ORACLE: o.oracle = true; break;
-		case OPT_NO_ORACLE: o.oracle = false; break;
+		case OPT_ORACLE: o.oracle = ORACLE_MODEL; break;
+		case OPT_NO_ORACLE: o.oracle = ORACLE_OFF; break;
+		case OPT_ORACLE_ALONE: o.oracle = ORACLE_ALONE; break;
 		case OPT_MARKDOWN: o.markdown = true; break;
 		case OPT_SEED:
 			if (!option_number(optarg, UINT64_MAX, &o.seed))

@@ -14,6 +14,7 @@
 #include "cli/options.h"
 #include "lib/error.h"
 #include "model/manifest.h"
+#include "oracle/oracle.h"
 #include "scenario/scenario.h"
 #include "vmm/engine.h"
 
@@ -25,7 +26,7 @@ struct attack_options {
 	uint64_t seed;
 	enum gm_x_kind x;
 	bool json, markdown;
-	bool oracle; /* watches where the engine can tell it all: sim */
+	enum oracle_mode oracle; /* where the engine can tell it all: sim */
 };
 
 struct attack_case {

@@ -212,7 +212,7 @@ bool attack_run(const struct attack_cases *all, struct attack_case *c,
 		.seed = o->seed,
 		.x = o->x,
 		.copy = copy,
-		.oracle = o->oracle && o->engine == &sim_engine,
+		.oracle = o->engine == &sim_engine ? o->oracle : ORACLE_OFF,
 	};
 	struct timespec start, end;
 	bool ok;

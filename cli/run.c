@@ -487,8 +487,8 @@ int verb_run(int argc, char **argv)
 			break;
 		case OPT_LOG: o.log = optarg; break;
 		case OPT_JSON: o.json = true; break;
-		case OPT_ORACLE: o.oracle = true; break;
-		case OPT_NO_ORACLE: o.oracle = false; break;
+		case OPT_ORACLE: o.oracle = ORACLE_MODEL; break;
+		case OPT_NO_ORACLE: o.oracle = ORACLE_OFF; break;
 		case OPT_TRACE: o.trace = true; break;
 		case OPT_X:
 			x_given = true;

@@ -11,6 +11,7 @@
 #include "cli/corpus.h"
 #include "cli/options.h"
 #include "lib/file.h"
+#include "oracle/oracle.h"
 
 struct run_options {
 	const char *input;
@@ -21,7 +22,7 @@ struct run_options {
 	uint64_t seed, budget;
 	const char *log, *arg;
 	bool json, trace;
-	bool oracle;
+	enum oracle_mode oracle;
 	enum gm_x_kind x;
 };
 

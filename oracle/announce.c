@@ -208,9 +208,8 @@ void o_announce_line(struct oracle *o, const struct oracle_event *ev,
 	}
 	if (!m->job.active && line->verdict == GUARD_V_OK) {
 		for (unsigned i = 0; i < m->man.nsegments; i++)
-			if (!m->announced ||
-			    (base[i] != m->base[i] &&
-			     !(m_init(m->man.segment[i].kind) && !base[i]))) {
+			if (!m->announced || (base[i] != m->base[i] &&
+					      !(m_init(m->man.segment[i].kind) && !base[i]))) {
 				o_complain(o, "G4 binding", ev->vcpu, ev->cpu.rip,
 					   "module %u is announced and nobody has looked at it",
 					   m->index);

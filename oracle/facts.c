@@ -20,8 +20,9 @@ void oracle_runs(struct oracle *o, unsigned vcpu, uint8_t view)
 		return;
 	}
 	if (view != (v->module ? v->module->index : ORACLE_OUTSIDE))
-		o_complain(o, "G2 exit", vcpu, 0, v->module ? "inside, with another view"
-							    : "outside, with a module's view");
+		o_complain(o, "G2 exit", vcpu, 0,
+			   v->module ? "inside, with another view"
+				     : "outside, with a module's view");
 }
 
 /* ---- instructions with privilege ---- */
@@ -198,7 +199,8 @@ void oracle_shows(struct oracle *o, unsigned vcpu, uint8_t view, uint64_t gpa, u
 
 		o->counts.pages++;
 		w.at += i * PAGE;
-		if (owner == O_DEVICE && m->index == view && has_kind(o, vcpu, m, P_DEVICE, gpa + i * PAGE))
+		if (owner == O_DEVICE && m->index == view &&
+		    has_kind(o, vcpu, m, P_DEVICE, gpa + i * PAGE))
 			why = w.backing == ORACLE_DEVICE || w.backing == ORACLE_ONES
 				      ? NULL
 				      : "the device is something else";
@@ -209,7 +211,8 @@ void oracle_shows(struct oracle *o, unsigned vcpu, uint8_t view, uint64_t gpa, u
 		if (why)
 			o_complain(o, "G3 privacy", vcpu, 0,
 				   "page 0x%llx of view %u: %s (owner %u, backing %u)",
-				   (unsigned long long)(gpa + i * PAGE), view, why, owner, w.backing);
+				   (unsigned long long)(gpa + i * PAGE), view, why, owner,
+				   w.backing);
 	}
 }
 
@@ -224,11 +227,12 @@ void oracle_used(struct oracle *o, unsigned vcpu, uint32_t kind, uint64_t number
 	if (m && has_kind(o, vcpu, m, kind, number))
 		return;
 	o_complain(o, "G3 privacy", vcpu, 0,
-		   "privilege of kind %u, number 0x%llx, is used by one that does not have it", kind,
-		   (unsigned long long)number);
+		   "privilege of kind %u, number 0x%llx, is used by one that does not have it",
+		   kind, (unsigned long long)number);
 }
 
-void oracle_implicit(struct oracle *o, unsigned vcpu, uint64_t gpa, const struct oracle_place *where)
+void oracle_implicit(struct oracle *o, unsigned vcpu, uint64_t gpa,
+		     const struct oracle_place *where)
 {
 	oracle_shows(o, vcpu, ORACLE_OUTSIDE, PAGE_OF(gpa), 1, where, 0);
 }

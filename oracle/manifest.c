@@ -81,7 +81,8 @@ static bool gates(struct m_manifest *m, const uint8_t *data, size_t len)
 {
 	struct cursor c;
 
-	if (!table(data, len, 1, 12, &c, &m->ngates) || !room(&m->gate, m->ngates, sizeof(*m->gate)))
+	if (!table(data, len, 1, 12, &c, &m->ngates) ||
+	    !room(&m->gate, m->ngates, sizeof(*m->gate)))
 		return false;
 	for (uint32_t i = 0; i < m->ngates; i++) {
 		if (take32(&c) != i * 16)
@@ -151,7 +152,8 @@ static bool sites(struct m_manifest *m, const uint8_t *data, size_t len)
 {
 	struct cursor c;
 
-	if (!table(data, len, 5, 20, &c, &m->nsites) || !room(&m->site, m->nsites, sizeof(*m->site)))
+	if (!table(data, len, 5, 20, &c, &m->nsites) ||
+	    !room(&m->site, m->nsites, sizeof(*m->site)))
 		return false;
 	for (uint32_t i = 0; i < m->nsites; i++) {
 		m->site[i].moff = take32(&c);

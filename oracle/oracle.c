@@ -22,13 +22,14 @@ const char *o_verdict_name(enum guard_verdict v)
 	return v < GUARD_NVERDICTS ? verdict_names[v] : "?";
 }
 
-struct oracle *oracle_new(unsigned vcpus, const struct oracle_callbacks *cb)
+struct oracle *oracle_new(unsigned vcpus, enum oracle_mode mode, const struct oracle_callbacks *cb)
 {
 	struct oracle *o = vcpus && vcpus <= ORACLE_VCPUS ? calloc(1, sizeof(*o)) : NULL;
 
 	if (!o)
 		return NULL;
 	o->cb = *cb;
+	o->mode = mode;
 	o->vcpus = vcpus;
 	o_frames_moved(o);
 	return o;
@@ -157,7 +158,8 @@ void o_complain(struct oracle *o, const char *what, unsigned vcpu, uint64_t rip,
 
 		fputs("  by its own account the vCPU is ", f);
 		if (v->chain)
-			fprintf(f, "inside module %u, activation %u, since a crossing at slot 0x%llx\n",
+			fprintf(f,
+				"inside module %u, activation %u, since a crossing at slot 0x%llx\n",
 				v->module->index, v->chain->act[v->chain->depth - 1].serial,
 				(unsigned long long)v->chain->act[v->chain->depth - 1].slot);
 		else
@@ -275,7 +277,8 @@ static void view_is_true(struct oracle *o, unsigned vcpu, uint64_t rip, uint8_t 
 		return;
 	if (is == ORACLE_OUTSIDE)
 		o_complain(o, "G2 exit", vcpu, rip,
-			   "the vCPU is outside of every module and has the view of module %u", view);
+			   "the vCPU is outside of every module and has the view of module %u",
+			   view);
 	else
 		o_complain(o, "G7 transparency", vcpu, rip,
 			   "the vCPU is inside module %u and has another view", is);

@@ -111,7 +111,13 @@ struct oracle_place {
 
 struct oracle;
 
-struct oracle *oracle_new(unsigned vcpus, const struct oracle_callbacks *cb);
+enum oracle_mode {
+	ORACLE_OFF,
+	ORACLE_ALONE, /* the truth alone */
+	ORACLE_MODEL  /* and the reference model */
+};
+
+struct oracle *oracle_new(unsigned vcpus, enum oracle_mode mode, const struct oracle_callbacks *cb);
 void oracle_free(struct oracle *o);
 
 /* ---- the administrator ---- */

@@ -78,7 +78,7 @@ struct o_module {
 	uint64_t *import_at;   /* ~0: not seen */
 	uint8_t *good;	       /* bytes of the copy that were proved */
 	uint8_t *class;	       /* of the instruction at a module offset */
-	bool released; /* in this event: frames of an announced module */
+	bool released;	       /* in this event: frames of an announced module */
 };
 
 struct o_vcpu {
@@ -106,6 +106,7 @@ struct o_frame {
 
 struct oracle {
 	struct oracle_callbacks cb;
+	enum oracle_mode mode;
 	unsigned vcpus;
 	struct o_vcpu vcpu[ORACLE_VCPUS];
 	struct o_module module[ORACLE_MODULES];

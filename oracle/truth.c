@@ -97,7 +97,7 @@ void o_outside(struct oracle *o, unsigned vcpu)
 {
 	struct o_vcpu *v = &o->vcpu[vcpu];
 
-	if (v->chain)
+	if (v->chain && v->module)
 		o_end(v->module, v->chain);
 	leaves(v);
 }
@@ -278,7 +278,8 @@ static void resume(struct claim *c)
 		wrong(c, "G1 entry", why);
 		return;
 	}
-	if (c->last && (c->out->cpu.rip != c->ev->cpu.rip || c->out->cpu.gpr[ORACLE_RSP] != rsp(c))) {
+	if (c->last &&
+	    (c->out->cpu.rip != c->ev->cpu.rip || c->out->cpu.gpr[ORACLE_RSP] != rsp(c))) {
 		wrong(c, "G5 continuity", "the module goes on elsewhere than where it was");
 		return;
 	}
@@ -399,15 +400,14 @@ static void enter_call(struct claim *c)
 		why = "the slot cannot be read";
 	if (!why && !own)
 		why = return_wrong(c, word, out);
-	if (!why && (c->m->binding.required &
-		     ~(c->m->binding.bound & c->v->granted[c->m->index])))
+	if (!why && (c->m->binding.required & ~(c->m->binding.bound & c->v->granted[c->m->index])))
 		why = "a required privilege is withheld";
 	if (why) {
 		wrong(c, "G1 entry", why);
 		return;
 	}
-	if (c->last && (c->out->cpu.rip != o_gva(c->m, e->moff) ||
-			c->out->cpu.gpr[ORACLE_RSP] != slot)) {
+	if (c->last &&
+	    (c->out->cpu.rip != o_gva(c->m, e->moff) || c->out->cpu.gpr[ORACLE_RSP] != slot)) {
 		wrong(c, "G1 entry", "the vCPU does not go on at the entry");
 		return;
 	}
@@ -515,8 +515,8 @@ static void leave_call(struct claim *c)
 	struct o_act *tip;
 	uint32_t keep = 0;
 
-	if (!ch || (!raw && (!c->gate || (c->gate->kind != G_LEAVE &&
-					  c->gate->kind != G_LEAVE_INDIRECT)))) {
+	if (!ch || (!raw && (!c->gate ||
+			     (c->gate->kind != G_LEAVE && c->gate->kind != G_LEAVE_INDIRECT)))) {
 		wrong(c, "G2 exit", "nobody calls out here");
 		return;
 	}
@@ -537,9 +537,8 @@ static void leave_call(struct claim *c)
 		return;
 	} else {
 		pop_below(ch, slot);
-		if (!ch->shadow_lost &&
-		    (!ch->nshadow || ch->shadow[ch->nshadow - 1].gva != slot ||
-		     ch->shadow[ch->nshadow - 1].value != word))
+		if (!ch->shadow_lost && (!ch->nshadow || ch->shadow[ch->nshadow - 1].gva != slot ||
+					 ch->shadow[ch->nshadow - 1].value != word))
 			c->o->counts.stack_races++;
 	}
 	if (!o_retsite(c->m, word) || slot >= tip->slot) {
@@ -633,7 +632,8 @@ void o_line(struct oracle *o, const struct oracle_event *ev, const struct oracle
 		o_announce_line(o, ev, line);
 		return;
 	}
-	if (line->event == GUARD_VERIFY || line->event == GUARD_TOUCH || line->module >= ORACLE_MODULES)
+	if (line->event == GUARD_VERIFY || line->event == GUARD_TOUCH ||
+	    line->module >= ORACLE_MODULES)
 		return;
 	c.m = &o->module[line->module];
 	if (!c.m->registered) {
@@ -650,8 +650,9 @@ void o_line(struct oracle *o, const struct oracle_event *ev, const struct oracle
 		accepted(&c);
 	} else {
 		/* a way out that is refused is a way out */
-		if (c.v->chain && (line->event == GUARD_LEAVE_CALL ||
-				   line->event == GUARD_LEAVE_RETURN || line->event == GUARD_DEPART))
+		if (c.v->chain &&
+		    (line->event == GUARD_LEAVE_CALL || line->event == GUARD_LEAVE_RETURN ||
+		     line->event == GUARD_DEPART))
 			o_outside(o, ev->vcpu);
 		refused(&c);
 	}

@@ -16,6 +16,7 @@
 #include "lib/error.h"
 #include "lib/file.h"
 #include "model/manifest.h"
+#include "oracle/oracle.h"
 
 #define SCN_MAX_BYTES (1u << 20)
 #define SCN_MAX_STEPS 1024u
@@ -57,7 +58,7 @@ struct scenario_options {
 	FILE *trace;	 /* NULL: none */
 	const char *log; /* verdict log goes there; NULL: nowhere */
 	struct log_copy *copy; /* and there, for a comparison; NULL: nowhere */
-	bool oracle;	       /* a second judge watches; engine sim only */
+	enum oracle_mode oracle; /* a second judge; engine sim only */
 };
 
 #define SCN_MAX_FAILURES 16u

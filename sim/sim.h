@@ -147,8 +147,8 @@ struct sim_space {
 		uint64_t begin, end;
 		uc_hook handle;
 	} hook[SIM_MAX_HOOKS];
-	uc_hook watch;	  /* of every instruction, for the oracle; 0: none */
-	uint64_t watched; /* generation of the oracle that saw all regions; 0: none */
+	uc_hook watch;	     /* of every instruction, for the oracle; 0: none */
+	uint64_t watched;    /* generation of the oracle that saw all regions; 0: none */
 	uint64_t *sensitive; /* open hash of addresses, 0: free */
 	unsigned nsensitive, room;
 	uint8_t *scratch;

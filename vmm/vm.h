@@ -25,15 +25,15 @@ struct vm;
 
 struct vm_config {
 	const struct engine_ops *engine;
-	uint64_t ram_size; /* bytes; 0: 64 MiB */
-	unsigned vcpus;	   /* 1..GH_MAX_VCPUS */
-	uint64_t seed;	   /* schedule */
-	uint64_t budget;   /* instructions in all, 0: 200 million */
-	uint32_t x_kind;   /* enum gm_x_kind that the modules were wrapped with */
-	FILE *console;	   /* guest console, NULL: kept for vm_console() only */
-	FILE *trace;	   /* --trace story, NULL: none */
-	size_t log_lines;  /* ring size, 0: 1 << 20 */
-	bool oracle;	   /* a second judge watches (docs/oracle.md); engine sim only */
+	uint64_t ram_size;	 /* bytes; 0: 64 MiB */
+	unsigned vcpus;		 /* 1..GH_MAX_VCPUS */
+	uint64_t seed;		 /* schedule */
+	uint64_t budget;	 /* instructions in all, 0: 200 million */
+	uint32_t x_kind;	 /* enum gm_x_kind that the modules were wrapped with */
+	FILE *console;		 /* guest console, NULL: kept for vm_console() only */
+	FILE *trace;		 /* --trace story, NULL: none */
+	size_t log_lines;	 /* ring size, 0: 1 << 20 */
+	enum oracle_mode oracle; /* a second judge (docs/oracle.md); engine sim only */
 };
 
 /* A module ready to load: the wrapped object, its manifest, what the administrator binds. */

@@ -46,7 +46,7 @@ bool vm_watch_create(struct vm *vm, struct error *err)
 
 	if (!vm->cfg.oracle)
 		return true;
-	vm->oracle = oracle_new(vm->cfg.vcpus, &cb);
+	vm->oracle = oracle_new(vm->cfg.vcpus, vm->cfg.oracle, &cb);
 	return vm->oracle || error_set(err, "out of memory for the oracle");
 }
 
