@@ -188,6 +188,25 @@ static void test_timer(void **state)
 	sv_destroy(s);
 }
 
+/* X is no instruction that traps: a host that has a #DB pending behind it must not deliver it. */
+SNIPPET(step_x, "pushfq\n orq $0x100,(%rsp)\n popfq\n out %al,$0xb6\n nop\n nop\n" EXIT0);
+SNIPPET(step_once, "incq 120(%rdi)\n mov (%rsp),%r15\n mov %r15,112(%rdi)\n"
+		   "andq $~0x100,16(%rsp)\n iretq");
+
+static void test_step_over_x(void **state)
+{
+	struct simvm *s = sv_create(1, 1, 0);
+
+	(void)state;
+	SV_CODE_AT(s, 0x800, step_once);
+	sv_gate(s, 1, 0x800, 0, 0xe, 0);
+	SV_RUN(s, step_x);
+	assert_int_equal(s->exit.status, 0);
+	assert_int_equal(*sv_data(s, 15), 1);
+	assert_int_equal(*sv_data(s, 14), SV_CODE + 13);
+	sv_destroy(s);
+}
+
 /* ---- software interrupts and faults in delivery ---- */
 
 SNIPPET(int_80, "int $0x80\n" EXIT0);
@@ -551,15 +570,25 @@ static void test_refuses_x(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		KT_TEST(test_runs),	   KT_TEST(test_registers),
-		KT_TEST(test_exact),	   KT_TEST(test_ss_shadow),
-		KT_TEST(test_masked),	   KT_TEST(test_nmi),
-		KT_TEST(test_timer),	   KT_TEST(test_soft),
-		KT_TEST(test_bad_gates),   KT_TEST(test_double_and_triple),
-		KT_TEST(test_exceptions),  KT_TEST(test_vcpus),
-		KT_TEST(test_device),	   KT_TEST(test_ports_and_msrs),
-		KT_TEST(test_by_hand),	   KT_TEST(test_budget),
-		KT_TEST(test_interrupted), KT_TEST(test_nothing_stays),
+		KT_TEST(test_runs),
+		KT_TEST(test_registers),
+		KT_TEST(test_exact),
+		KT_TEST(test_ss_shadow),
+		KT_TEST(test_masked),
+		KT_TEST(test_nmi),
+		KT_TEST(test_timer),
+		KT_TEST(test_step_over_x),
+		KT_TEST(test_soft),
+		KT_TEST(test_bad_gates),
+		KT_TEST(test_double_and_triple),
+		KT_TEST(test_exceptions),
+		KT_TEST(test_vcpus),
+		KT_TEST(test_device),
+		KT_TEST(test_ports_and_msrs),
+		KT_TEST(test_by_hand),
+		KT_TEST(test_budget),
+		KT_TEST(test_interrupted),
+		KT_TEST(test_nothing_stays),
 		KT_TEST(test_refuses_x),
 	};
 

@@ -176,9 +176,48 @@ static void test_inside(void **state)
 	assert_int_equal(word, 0x7777777777777777ull + 1000);
 	assert_int_equal(*sv_data(s, HIDDEN / 8), 0xaaaaaaaaaaaaaaaaull);
 	assert_int_equal(vm_log_count(s->vm), 0);
-	/* DR7 is the guest's again outside */
-	assert_true(s->vm->ops->set_view(s->vm->engine, 0, GUARD_VIEW_U, false));
 	fake_end(s, &f);
+}
+
+/* A watchpoint of the guest's does not strike inside; outside it does, and get_sys() always has it. */
+SNIPPET(watched, "mov %dr7,%rax\n mov %rax,(%rdi)\n mov 0x40(%rdi),%rax\n" EXIT0);
+
+static void test_dr7(void **state)
+{
+	uint64_t armed = 0x000f0402; /* DR0: reads and writes of 4 bytes */
+	struct engine_sys sys;
+	bool inside_too;
+
+	(void)state;
+	for (inside_too = false;; inside_too = true) {
+		struct fake f;
+		struct simvm *s = fake_vm(&f, 1, GUARD_ROLE_PRIVATE, 0, HIDDEN);
+
+		SV_CODE_AT(s, 0, watched);
+		sv_start(s, 0, 0, false);
+		s->vm->ops->get_sys(s->vm->engine, 0, &sys);
+		sys.dr[0] = SV_DATA + 0x40;
+		sys.dr[7] = armed;
+		s->vm->ops->set_sys(s->vm->engine, 0, &sys);
+		if (inside_too)
+			go_inside(s, 0);
+		sv_run(s);
+		s->vm->ops->get_sys(s->vm->engine, 0, &sys);
+		assert_int_equal(sys.dr[7], armed);
+		if (inside_too) {
+			assert_int_equal(s->exit.status, 0);
+			assert_int_equal(*sv_data(s, 0), 0x400);
+			assert_true(s->vm->ops->set_view(s->vm->engine, 0, GUARD_VIEW_U, false));
+			s->vm->vcpu[0].view = GUARD_VIEW_U;
+			sv_start(s, 0, 0, false);
+			s->vm->ops->set_sys(s->vm->engine, 0, &sys);
+			sv_run(s);
+		}
+		assert_int_equal(*sv_data(s, 0), armed);
+		fake_end(s, &f);
+		if (inside_too)
+			break;
+	}
 }
 
 /*
@@ -313,10 +352,9 @@ static void test_hidden_stack(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		KT_TEST(test_touch),	     KT_TEST(test_touch_strings),
-		KT_TEST(test_stand_in),	     KT_TEST(test_inside),
-		KT_TEST(test_two_views),     KT_TEST(test_text),
-		KT_TEST(test_refused_fetch), KT_TEST(test_tracked),
+		KT_TEST(test_touch),	    KT_TEST(test_touch_strings), KT_TEST(test_stand_in),
+		KT_TEST(test_inside),	    KT_TEST(test_dr7),		 KT_TEST(test_two_views),
+		KT_TEST(test_text),	    KT_TEST(test_refused_fetch), KT_TEST(test_tracked),
 		KT_TEST(test_hidden_stack),
 	};
 
