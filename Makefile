@@ -97,7 +97,7 @@ ifeq ($(VARIANT),release)
 PROOF := $(if $(GUARD_SRC),$(BUILD)/freestanding.ok)
 endif
 
-.PHONY: all run test lint format asan coverage bench mutants oracle-mutants corpus-debian install test-kvm clean distclean help
+.PHONY: all run test lint format asan coverage bench mutants oracle-mutants corpus-debian install test-kvm test-modules clean distclean help
 .PHONY: tests model-tests benches corpus FORCE
 
 ## all            build the binary, the core's archive and the guests (default; installs nothing)
@@ -208,6 +208,13 @@ test-kvm:
 	@tools/corpus-debian.sh || echo 'make test-kvm: no kernel package' >&2
 	@$(SUBMAKE) all tests
 	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) REQUIRE=$(REQUIRE) hv-port/test-kvm
+
+## test-modules   wrap and check every module of Debian's kernel package; writes results/modules.*
+test-modules:
+	@tools/deps.sh build modules
+	@tools/corpus-debian.sh
+	@$(SUBMAKE) all benches
+	@BUILD=$(BUILD) tools/test-modules.sh
 
 ## asan           the tests under AddressSanitizer and UBSan
 asan:

@@ -17,6 +17,7 @@ declare -A group=(
 	[mutants]="python3"
 	[testbed]="qemu-system-x86 busybox-static cpio kmod e2fsprogs"
 	[bench]="valgrind"
+	[modules]="gnuplot-nox python3"
 )
 
 list=
