@@ -209,6 +209,12 @@ static void branch(struct pass *p, struct fn *f, const struct rel *r, bool call)
 
 	if (r) {
 		to = follow_branch(p->ck, p->section, r, p->at + p->in.length, call, &indirect);
+		/* gates and thunks have rows that say so */
+		if (!call && p->ck->w.sym[r->sym].st_shndx == SHN_UNDEF && !p->ck->no_rows &&
+		    p->s->use == USE_CODE && frame(p) != 0)
+			fault(p->ck, CHECK_UNWIND, p->ck->w.elf.path, sec_at(p->s, p->at),
+			      "%s+0x%x: a jump out of the function that is no tail call",
+			      p->s->name, p->at);
 	} else {
 		int64_t t = (int64_t)p->at + p->in.length + p->in.raw.imm[0].value.s;
 
