@@ -374,7 +374,7 @@ static void make_jump_thunks(struct module *m, struct emit *e)
 		j[i].thunk = (uint32_t)e->bytes.count;
 		make_tree(m, e, j[i].reg, j[i].first, j[i].first + j[i].count);
 		j[i].end = (uint32_t)e->bytes.count;
-		snprintf(j[i].name, sizeof(j[i].name), "__guard_jump_%zu", i);
+		snprintf(j[i].name, sizeof(j[i].name), "__guard_jump_%u", (unsigned)i);
 		name_code(m, j[i].name, j[i].thunk, j[i].end - j[i].thunk);
 	}
 }
