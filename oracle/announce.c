@@ -226,10 +226,31 @@ void o_announce_line(struct oracle *o, const struct oracle_event *ev,
 		}
 		o_withdraw(o, m);
 		m->job.active = true;
+		m->job.table = ev->cpu.gpr[ORACLE_RCX];
+		m->job.count = ev->cpu.gpr[ORACLE_RDX];
 		memcpy(m->job.base, base, sizeof(base));
 	}
 	if (line->verdict == GUARD_V_OK)
 		announced(o, m, ev);
 	else if (line->verdict != GUARD_V_AGAIN)
 		m->job.active = false;
+}
+
+enum guard_verdict o_announce_must(struct oracle *o, const struct o_module *m,
+				   const struct oracle_cpu *cpu)
+{
+	uint64_t base[M_SEGMENTS] = { 0 };
+	bool same = m->announced;
+
+	if (m->job.active)
+		return cpu->gpr[ORACLE_RCX] != m->job.table || cpu->gpr[ORACLE_RDX] != m->job.count
+			       ? GUARD_V_BUSY
+			       : GUARD_NVERDICTS;
+	if (!bases(o, m, cpu, base))
+		return GUARD_V_BAD_MAPPING;
+	for (unsigned i = 0; i < m->man.nsegments; i++)
+		same &= base[i] == m->base[i] || (m_init(m->man.segment[i].kind) && !base[i]);
+	if (same)
+		return GUARD_V_OK;
+	return runs(o, m) ? GUARD_V_BUSY : GUARD_NVERDICTS;
 }

@@ -280,6 +280,14 @@ void oracle_core_wrote(struct oracle *o, uint64_t gpa, const void *old, size_t l
 	memcpy(u->old, old, len);
 }
 
+void oracle_platform(struct oracle *o, bool raise, bool done)
+{
+	if (raise && o->nraises < O_CALLS)
+		o->raise_ok[o->nraises++] = done;
+	else if (!raise && o->nlowers < O_CALLS)
+		o->lower_ok[o->nlowers++] = done;
+}
+
 void oracle_copy_changed(struct oracle *o, unsigned module, uint32_t moff, size_t len)
 {
 	(void)moff;

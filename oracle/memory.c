@@ -166,6 +166,14 @@ bool o_word(const struct oracle *o, uint64_t cr3, uint64_t gva, bool before, uin
 	return true;
 }
 
+bool o_stack_word(const struct oracle *o, uint64_t cr3, uint64_t gva, uint64_t *value)
+{
+	struct o_map map;
+
+	o_map(o, cr3, gva, &map);
+	return gva % 8 == 0 && o_stack_page(&map) && o_word(o, cr3, gva, true, value);
+}
+
 /* ---- places in a module ---- */
 
 bool o_has(const struct o_module *m, unsigned segment)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oracle/state.h"
+#include "oracle/ref.h"
 
 #define NAME(id, string) string,
 static const char *const event_names[] = { GUARD_EVENTS(NAME) };
@@ -38,6 +38,8 @@ struct oracle *oracle_new(unsigned vcpus, enum oracle_mode mode, const struct or
 static void forget(struct o_module *m)
 {
 	m_free(&m->man);
+	for (uint32_t i = 0; m->chain && i < m->binding.chains; i++)
+		free(m->chain[i].exact);
 	free(m->chain);
 	free(m->frame);
 	free(m->import_at);
@@ -227,6 +229,8 @@ void oracle_registered(struct oracle *o, unsigned index, const void *manifest, s
 		o_complain(o, "oracle", 0, 0, "out of memory");
 		return;
 	}
+	for (uint32_t i = 0; b->stack == 1 && i < b->chains; i++)
+		m->chain[i].exact = malloc(O_EXACT + 8);
 	for (uint32_t p = 0; p < m->man.pages; p++)
 		m->frame[p] = NO_FRAME;
 	for (uint32_t i = 0; i < m->man.nentries; i++)
@@ -318,10 +322,81 @@ void oracle_vcpu_reset(struct oracle *o, unsigned vcpu, uint32_t stop, uint8_t v
 
 void oracle_before(struct oracle *o, const struct oracle_event *ev)
 {
-	o->nundo = 0;
+	o->nundo = o->nraises = o->nlowers = 0;
 	o->judging = true;
 	o->event = ev;
 	o->outcome = NULL;
+	o->init_moved = false;
+	for (unsigned i = 0; ev->kind == ORACLE_FETCH && i < ORACLE_MODULES; i++) {
+		const struct o_module *m = &o->module[i];
+
+		o->init_moved |= m->announced && m->init_done && !m->init_gone &&
+				 o_init_moved(o, m, ev->cpu.cr3);
+	}
+}
+
+/* ---- the reference model's word ---- */
+
+static const char *verdict_or_text(enum guard_verdict v)
+{
+	return v == GUARD_NVERDICTS ? "again, or what its text deserves" : o_verdict_name(v);
+}
+
+static bool text_verdict(enum guard_verdict v)
+{
+	return v == GUARD_V_OK || v == GUARD_V_AGAIN || v == GUARD_V_BAD_TEXT ||
+	       v == GUARD_V_BAD_MAPPING || v == GUARD_V_OVERLAP;
+}
+
+/* Is this line what the model says comes next? */
+static void line_predicted(struct oracle *o, struct ref *r, const struct oracle_line *l)
+{
+	struct ref_line want;
+
+	if (l->event == GUARD_VERIFY)
+		return;
+	ref_next(r, &want);
+	if (want.none)
+		o_complain(o, "reference model", r->ev->vcpu, l->rip,
+			   "nothing more is judged here");
+	else if (want.event != l->event || want.module != l->module ||
+		 (want.verdict == GUARD_NVERDICTS ? !text_verdict(l->verdict)
+						  : want.verdict != l->verdict))
+		o_complain(o, "reference model", r->ev->vcpu, l->rip, "%s of module %u: %s%s%s",
+			   o_event_name(want.event), want.module, verdict_or_text(want.verdict),
+			   want.why ? ", since " : "", want.why ? want.why : "");
+}
+
+static void rest_predicted(struct oracle *o, struct ref *r, const struct oracle_outcome *out)
+{
+	struct ref_line want;
+	unsigned vcpu = r->ev->vcpu;
+	uint64_t rip = r->ev->cpu.rip;
+
+	ref_next(r, &want);
+	if (!want.none) {
+		o_complain(o, "reference model", vcpu, rip, "%s of module %u must be judged: %s",
+			   o_event_name(want.event), want.module, verdict_or_text(want.verdict));
+		return;
+	}
+	if (o->vcpu[vcpu].stopped || out->stop >> vcpu & 1)
+		return;
+	if (out->inject_gp != r->gp)
+		o_complain(o, "reference model", vcpu, rip,
+			   r->gp ? "the guest gets #GP" : "the guest gets no #GP");
+	if (out->foreign != r->foreign)
+		o_complain(o, "reference model", vcpu, rip,
+			   r->foreign ? "this is nobody's event" : "this is the guard's event");
+	if (out->cpu.rip != r->now.rip)
+		o_complain(o, "reference model", vcpu, rip, "RIP is 0x%llx then",
+			   (unsigned long long)r->now.rip);
+	if (out->cpu.rflags != r->now.rflags)
+		o_complain(o, "reference model", vcpu, rip, "RFLAGS are 0x%llx then",
+			   (unsigned long long)r->now.rflags);
+	for (unsigned i = 0; i < ORACLE_GPRS; i++)
+		if ((i || r->registers) && out->cpu.gpr[i] != r->now.gpr[i])
+			o_complain(o, "reference model", vcpu, rip, "register %u is 0x%llx then", i,
+				   (unsigned long long)r->now.gpr[i]);
 }
 
 /* A refused raise changes nothing; nothing but slots is ever written. */
@@ -382,15 +457,44 @@ static void text_after(struct oracle *o, const struct oracle_event *ev)
 	}
 }
 
+/* The view that the line tells is the one that it leads to. */
+static void line_ends(struct oracle *o, const struct oracle_event *ev,
+		      const struct oracle_outcome *out, unsigned n)
+{
+	const struct o_vcpu *v = &o->vcpu[ev->vcpu];
+	const struct oracle_line *l = &out->line[n];
+	uint8_t is = v->module ? (uint8_t)v->module->index : ORACLE_OUTSIDE;
+
+	if (l->to != is && !(out->stop >> ev->vcpu & 1))
+		o_complain(o, "G2 exit", ev->vcpu, l->rip, "%s %s leads to view %u, not %u",
+			   o_event_name(l->event), o_verdict_name(l->verdict), is, l->to);
+	if (l->verdict == GUARD_V_OK && v->chain && l->event <= GUARD_RESUME &&
+	    l->act != v->chain->act[v->chain->depth - 1].serial && l->event != GUARD_LEAVE_RETURN)
+		o_complain(o, "G7 transparency", ev->vcpu, l->rip,
+			   "this is activation %u, and the log says %u",
+			   v->chain->act[v->chain->depth - 1].serial, l->act);
+}
+
 void oracle_after(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out)
 {
+	bool model = o->mode == ORACLE_MODEL;
+	struct ref r;
+
 	o->counts.events++;
 	o->outcome = out;
+	ref_begin(&r, o, ev);
 	for (unsigned i = 0; i < out->lines && !o->failure; i++) {
 		o->counts.lines++;
-		o_line(o, ev, out, i);
+		if (model)
+			line_predicted(o, &r, &out->line[i]);
+		if (!o->failure)
+			o_line(o, ev, out, i);
+		if (!o->failure)
+			line_ends(o, ev, out, i);
 		o->past[o->npast++ % O_HISTORY] = (struct o_past){ ev->vcpu, out->line[i] };
 	}
+	if (model && !o->failure)
+		rest_predicted(o, &r, out);
 	stopped(o, out->stop);
 	if (!o->failure) {
 		writes_allowed(o, ev, out);

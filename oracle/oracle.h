@@ -139,6 +139,8 @@ void oracle_before(struct oracle *o, const struct oracle_event *ev);
 /* The core wrote guest RAM; `old` is what was there. Also if the VMM refuses to do it. */
 void oracle_core_wrote(struct oracle *o, uint64_t gpa, const void *old, size_t len);
 void oracle_core_read(struct oracle *o, uint64_t gpa, size_t len);
+/* The platform was asked to raise or lower, and has done it or not. */
+void oracle_platform(struct oracle *o, bool raise, bool done);
 /* Bytes of a module's verified copy changed. */
 void oracle_copy_changed(struct oracle *o, unsigned module, uint32_t moff, size_t len);
 /* The frame under a page of a module is the guest's again. */

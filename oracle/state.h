@@ -24,6 +24,9 @@
 #define O_UNDO 64u
 #define O_HISTORY 8u
 #define O_OWNERS 16384u
+#define O_WORDS 192u
+#define O_EXACT 32768u
+#define O_CALLS 8u
 
 enum o_chain_state { O_FREE, O_RUNNING, O_CALLOUT, O_DEPARTED };
 
@@ -53,10 +56,16 @@ struct o_chain {
 	uint64_t gpr[ORACLE_GPRS], rflags;
 	uint64_t lo, hi; /* extent */
 	uint64_t frame[O_FRAMES];
+	unsigned nwords; /* of the unwind rows: what the contract has compared */
+	struct o_word words[O_WORDS];
+	bool has_exact; /* policy exact: the bytes from exact_lo to hi */
+	uint64_t exact_lo;
+	uint8_t *exact;
 };
 
 struct o_job {
 	bool active;
+	uint64_t table, count;
 	uint64_t base[M_SEGMENTS];
 };
 
@@ -118,6 +127,9 @@ struct oracle {
 	unsigned nundo;
 	struct o_undo undo[O_UNDO];
 	bool copy_changed[ORACLE_MODULES];
+	bool raise_ok[O_CALLS], lower_ok[O_CALLS]; /* the platform's answers in this event */
+	unsigned nraises, nlowers;
+	bool init_moved; /* before this event some init segment had been freed, and still counted */
 	struct o_past past[O_HISTORY];
 	unsigned npast;
 	const struct oracle_event *event; /* being looked at */
@@ -157,6 +169,8 @@ enum o_owner o_owner(const struct oracle *o, uint64_t gpa, const struct o_module
 		     uint32_t *page);
 /* An 8-byte word of the guest's RAM; `before`: as it was before this event. */
 bool o_word(const struct oracle *o, uint64_t cr3, uint64_t gva, bool before, uint64_t *value);
+/* As it was before the event, and only on plain stack memory. */
+bool o_stack_word(const struct oracle *o, uint64_t cr3, uint64_t gva, uint64_t *value);
 bool o_stack_page(const struct o_map *map);
 
 /* ---- places in a module ---- */
@@ -196,9 +210,27 @@ bool o_init_moved(const struct oracle *o, const struct o_module *m, uint64_t cr3
 struct o_standing {
 	uint64_t rip, rsp;
 	bool popped; /* at the leave-return gate */
+	bool at_gate, returned;
 };
 bool o_standing(const struct oracle *o, const struct o_module *m, const struct oracle_cpu *cpu,
 		struct o_standing *s);
+
+/* ---- unwind.c ---- */
+
+struct o_place {
+	uint64_t rip, rsp, rbp;
+	const uint64_t *gpr; /* innermost frame of a departure; else NULL */
+	bool at_gate;	     /* CFA = RSP + 8 */
+	bool returned;	     /* rip is a return address */
+};
+
+/* Fills ch->words from `from` up, with memory as before the event; [lo, ch->hi) is looked at. */
+enum guard_verdict o_walk(const struct oracle *o, const struct o_module *m, struct o_chain *ch,
+			  uint64_t cr3, const struct o_place *from, unsigned depth, uint64_t lo);
+enum guard_verdict o_walk_departed(const struct oracle *o, const struct o_module *m,
+				   struct o_chain *ch, const struct oracle_cpu *cpu,
+				   const struct o_standing *at);
+bool o_words_hold(const struct oracle *o, const struct o_chain *ch, uint64_t cr3);
 
 /* ---- truth.c ---- */
 
@@ -215,5 +247,8 @@ void o_line(struct oracle *o, const struct oracle_event *ev, const struct oracle
 void o_announce_line(struct oracle *o, const struct oracle_event *ev,
 		     const struct oracle_line *line);
 void o_withdraw(struct oracle *o, struct o_module *m);
+/* What ANNOUNCE must answer here; GUARD_NVERDICTS: it has to look at text first. */
+enum guard_verdict o_announce_must(struct oracle *o, const struct o_module *m,
+				   const struct oracle_cpu *cpu);
 
 #endif

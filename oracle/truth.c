@@ -159,7 +159,8 @@ static bool stale(const struct claim *c, const struct o_chain *ch)
 {
 	struct o_word bad;
 
-	return (ch->state == O_CALLOUT || ch->state == O_DEPARTED) && !intact(c, ch, &bad);
+	return (ch->state == O_CALLOUT || ch->state == O_DEPARTED) &&
+	       (!intact(c, ch, &bad) || !o_words_hold(c->o, ch, c->ev->cpu.cr3));
 }
 
 /* ---- on the way in ---- */
@@ -352,7 +353,12 @@ static void begin(struct claim *c, const struct m_entry *e, bool raw, uint64_t w
 			wrong(c, "G6 VMM safety", "there is no room for another activation");
 			return;
 		}
-		memset(ch, 0, sizeof(*ch));
+		{
+			uint8_t *exact = ch->exact;
+
+			memset(ch, 0, sizeof(*ch));
+			ch->exact = exact;
+		}
 	}
 	if (!own) {
 		if (ch->depth == O_NEST) {
@@ -550,6 +556,12 @@ static void leave_call(struct claim *c)
 		return;
 	}
 	pop_below(ch, slot + 8);
+	o_walk(c->o, c->m, ch, c->ev->cpu.cr3,
+	       &(struct o_place){ .rip = word,
+				  .rsp = slot + 8,
+				  .rbp = c->ev->cpu.gpr[ORACLE_RBP],
+				  .returned = true },
+	       ch->depth, slot + 8);
 	ch->raw = raw;
 	ch->preserve = preserved(c);
 	suspend(c, O_CALLOUT, slot, word);
@@ -570,6 +582,7 @@ static void depart(struct claim *c)
 		return;
 	}
 	pop_below(ch, at.popped ? at.rsp + 8 : at.rsp);
+	o_walk_departed(c->o, c->m, ch, &c->ev->cpu, &at);
 	ch->exception = c->ev->cause == GUARD_CAUSE_EXCEPTION;
 	ch->vector = c->ev->vector;
 	suspend(c, O_DEPARTED, at.rsp, at.rip);

@@ -181,7 +181,7 @@ bool o_standing(const struct oracle *o, const struct o_module *m, const struct o
 	const struct m_gate *g;
 	uint32_t moff, in;
 
-	*s = (struct o_standing){ cpu->rip, cpu->gpr[ORACLE_RSP], false };
+	*s = (struct o_standing){ .rip = cpu->rip, .rsp = cpu->gpr[ORACLE_RSP] };
 	if (!o_in_text(m, cpu->rip, &moff))
 		return false;
 	if (off >= m->gates_bytes)
@@ -197,15 +197,17 @@ bool o_standing(const struct oracle *o, const struct o_module *m, const struct o
 			s->rip = o_gva(m, m->man.entry[g->index].moff);
 			return true;
 		}
+		s->at_gate = true;
 		return in == 0 || in == g->x;
 	case G_LEAVE:
-	case G_LEAVE_INDIRECT: return in == g->x;
+	case G_LEAVE_INDIRECT: s->at_gate = true; return in == g->x;
 	case G_LEAVE_RETURN:
 		if (in == g->x + 3u) {
 			if (!o_word(o, cpu->cr3, s->rsp, true, &word) || !o_retsite(m, word))
 				return false;
 			s->rip = word;
 			s->rsp += 8;
+			s->returned = true;
 			return true;
 		}
 		s->popped = true;

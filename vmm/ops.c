@@ -50,7 +50,7 @@ static bool op_digest(void *vmm, const void *data, size_t len, uint8_t out[32])
 }
 
 /* The mask that `vcpu` last had m's view with decides whether an engine may reuse translations. */
-static bool op_raise(void *vmm, unsigned vcpu, unsigned module, uint64_t privileges)
+static bool do_raise(void *vmm, unsigned vcpu, unsigned module, uint64_t privileges)
 {
 	struct vm *vm = vmm;
 	struct vm_vcpu *v;
@@ -76,7 +76,17 @@ static bool op_raise(void *vmm, unsigned vcpu, unsigned module, uint64_t privile
 	return true;
 }
 
-static bool op_lower(void *vmm, unsigned vcpu, unsigned module)
+static bool op_raise(void *vmm, unsigned vcpu, unsigned module, uint64_t privileges)
+{
+	struct vm *vm = vmm;
+	bool done = do_raise(vmm, vcpu, module, privileges);
+
+	if (vm->oracle)
+		oracle_platform(vm->oracle, true, done);
+	return done;
+}
+
+static bool do_lower(void *vmm, unsigned vcpu, unsigned module)
 {
 	struct vm *vm = vmm;
 
@@ -91,6 +101,16 @@ static bool op_lower(void *vmm, unsigned vcpu, unsigned module)
 	vm->vcpu[vcpu].view = GUARD_VIEW_U;
 	vm->vcpu[vcpu].raised = 0;
 	return true;
+}
+
+static bool op_lower(void *vmm, unsigned vcpu, unsigned module)
+{
+	struct vm *vm = vmm;
+	bool done = do_lower(vmm, vcpu, module);
+
+	if (vm->oracle)
+		oracle_platform(vm->oracle, false, done);
+	return done;
 }
 
 /* Module `module` if it has `page`, else NULL. */
