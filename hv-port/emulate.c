@@ -131,6 +131,11 @@ static void popcnt(struct job *j)
 static bool execute(struct job *j)
 {
 	switch (j->i.mnemonic) {
+	case ZYDIS_MNEMONIC_UD0:
+	case ZYDIS_MNEMONIC_UD1:
+		j->done = true;
+		kv_exception(j->v, EXC_UD, false, 0);
+		return true;
 	case ZYDIS_MNEMONIC_INT: soft_interrupt(j, (uint8_t)j->op[0].imm.value.u); return true;
 	case ZYDIS_MNEMONIC_INT1: soft_interrupt(j, EXC_DB); return true;
 	case ZYDIS_MNEMONIC_INT3: soft_interrupt(j, EXC_BP); return true;
@@ -157,6 +162,7 @@ bool kv_emulate(struct kv_vcpu *v)
 {
 	struct job j = { .v = v, .r = kv_regs_w(v) };
 	uint8_t code[KV_INSN];
+	ZyanStatus status;
 	ZydisDecoder d;
 	unsigned len;
 	bool trap = j.r->rflags & RFLAGS_TF;
@@ -164,8 +170,16 @@ bool kv_emulate(struct kv_vcpu *v)
 	j.rip = j.r->rip;
 	len = kv_code(v, j.rip, code, KV_INSN);
 	if (!len ||
-	    ZYAN_FAILED(ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)) ||
-	    ZYAN_FAILED(ZydisDecoderDecodeFull(&d, code, len, &j.i, j.op)) || !execute(&j)) {
+	    ZYAN_FAILED(ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64))) {
+		give_up(v, code, len, j.rip);
+		return false;
+	}
+	status = ZydisDecoderDecodeFull(&d, code, len, &j.i, j.op);
+	if (ZYAN_FAILED(status) && len == KV_INSN) { /* no instruction at all */
+		kv_exception(v, EXC_UD, false, 0);
+		return true;
+	}
+	if (ZYAN_FAILED(status) || !execute(&j)) {
 		give_up(v, code, len, j.rip);
 		return false;
 	}

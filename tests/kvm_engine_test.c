@@ -308,6 +308,9 @@ SNIPPET(divides, "xor %ecx,%ecx\n nop\n div %ecx");
 SNIPPET(jump_data, "mov %rdi,%rax\n jmp *%rax");
 SNIPPET(msr_unknown, "nop\n mov $0x4711,%ecx\n rdmsr");
 
+SNIPPET(undefined_1, "nop\n ud1 %eax,%ebx");
+SNIPPET(undefined_daa, "nop\n .byte 0x27\n .skip 16, 0x90");
+
 #define TRAP(name, vector, error, offset)                                                          \
 	do {                                                                                       \
 		struct simvm *s = sv_create(1, 1, 0);                                              \
@@ -326,6 +329,8 @@ static void test_exceptions(void **state)
 	TRAP(gp_load, 13, 0, 10);
 	TRAP(divides, 0, 0, 3);
 	TRAP(ud_alone, 6, 0, 1);
+	TRAP(undefined_1, 6, 0, 1);
+	TRAP(undefined_daa, 6, 0, 1);
 	TRAP(jump_data, 14, 0x11, SV_DATA - SV_CODE);
 	TRAP(msr_unknown, 13, 0, 6);
 }
