@@ -79,6 +79,8 @@ static struct held held(void)
 	fclose(f);	     /* NOLINT(cert-err33-c): it was only read */
 #ifndef __SANITIZE_ADDRESS__ /* whose own leak check says more, and whose allocator keeps things */
 	h.bytes = mallinfo2().uordblks + mallinfo2().hblkhd;
+#else
+	h.mappings = 0;
 #endif
 	return h;
 }

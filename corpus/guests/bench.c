@@ -52,6 +52,8 @@ __asm__(".text\n"
 
 void bench_stop(void);
 void bench_null(unsigned long n);
+void bench_null_out(unsigned long n);
+void bench_port(unsigned long n);
 void bench_enter(unsigned long n);
 void bench_callout(unsigned long n);
 
@@ -65,6 +67,20 @@ void bench_null(unsigned long n)
 {
 	while (n--)
 		__asm__ volatile("vmmcall" : : "a"(0x1234) : "memory");
+}
+
+/* The same with the X that is an OUT. */
+void bench_null_out(unsigned long n)
+{
+	while (n--)
+		__asm__ volatile("out %%al, $0xb6\n\tnop" : : "a"(0x1234) : "memory");
+}
+
+/* A port that nobody knows: out of the engine and back, and nothing is judged. */
+void bench_port(unsigned long n)
+{
+	while (n--)
+		__asm__ volatile("out %%al, $0x80" : : "a"(0) : "memory");
 }
 
 /* Two crossings a round. */
