@@ -153,8 +153,10 @@ static void bit_functions(void **state)
 		unsigned long words = 1 + rnd(3), bits = words * 64 - rnd(64), from = rnd(200);
 		unsigned long *map = end - words;
 
-		for (unsigned long w = 0; w < words; w++)
-			map[w] = rnd(3) ? 0 : 1ul << rnd(64) | 1ul << rnd(64);
+		for (unsigned long w = 0; w < words; w++) {
+			map[w] = rnd(3) ? 0 : 1ul << rnd(64);
+			map[w] |= rnd(3) ? 0 : 1ul << rnd(64);
+		}
 		assert_int_equal(first(map, bits), slow_next(map, bits, 0));
 		assert_int_equal(next(map, bits, from), slow_next(map, bits, from));
 	}

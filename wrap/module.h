@@ -188,7 +188,7 @@ struct jump_table {
 	uint64_t table, words;
 	uint32_t first, count; /* jump_targets, each once, by offset */
 	uint32_t thunk, end;   /* in .guard.text */
-	char name[32]; /* of its thunk */
+	char name[32];	       /* of its thunk */
 };
 
 struct jump_target {
