@@ -133,32 +133,37 @@ bool check_added(struct ck *ck)
 }
 
 /*
- * Two ORC rows more, so that the kernel's own unwinder guesses nothing: thunks have pushed nothing,
- * and at a gate the stack ends.
+ * ORC rows more, so that the kernel's own unwinder guesses nothing: those of .guard.text, and one
+ * that says that at a gate the stack ends.
  */
 bool check_orc_rows(struct ck *ck)
 {
-	static const uint8_t rows[12] = { 8, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 1 << 2 };
-	static const uint8_t zero[8] = { 0 };
+	static const uint8_t end[6] = { 0, 0, 0, 0, 0, 1 << 2 };
 	uint32_t data = sec_named(&ck->o, ".orc_unwind"), ip = sec_named(&ck->o, ".orc_unwind_ip");
 	const struct sec *od = &ck->o.sec[data], *wd = &ck->w.sec[data];
 	const struct sec *oi = &ck->o.sec[ip], *wi = &ck->w.sec[ip];
-	const uint32_t want[2] = { ck->text, ck->gates };
+	const struct row *row = ck->thunk_rows.data;
+	uint32_t n = ck->thunk_rows.count;
 
 	if (!data && !ip)
 		return true;
-	if (!data || !ip || wd->hdr.sh_size != od->hdr.sh_size + sizeof(rows) ||
-	    wi->hdr.sh_size != oi->hdr.sh_size + sizeof(zero) || wi->nrecords != oi->nrecords + 2 ||
-	    memcmp(wd->data + od->hdr.sh_size, rows, sizeof(rows)) != 0 ||
-	    memcmp(wi->data + oi->hdr.sh_size, zero, sizeof(zero)) != 0)
+	if (!data || !ip || wd->hdr.sh_size != od->hdr.sh_size + 6ull * (n + 1) ||
+	    wi->hdr.sh_size != oi->hdr.sh_size + 4ull * (n + 1) ||
+	    wi->nrecords != oi->nrecords + n + 1)
 		return fault(ck, CHECK_SECTIONS, ck->w.elf.path, header_at(&ck->w, data),
-			     "ORC data without just two rows more, of thunks and gates");
-	for (uint32_t k = 0; k < 2; k++) {
+			     "ORC data without just %u rows more, of thunks and gates", n + 1);
+	for (uint32_t k = 0; k <= n; k++) {
 		const Elf64_Rela *r = &wi->records[oi->nrecords + k];
 		struct place p = w_place(ck, (uint32_t)ELF64_R_SYM(r->r_info), r->r_addend);
+		const uint8_t *rec = wd->data + od->hdr.sh_size + 6ull * k;
+		const uint8_t *zero = wi->data + oi->hdr.sh_size + 4ull * k;
 
 		if (r->r_offset != oi->hdr.sh_size + 4ull * k ||
-		    ELF64_R_TYPE(r->r_info) != R_X86_64_PC32 || p.section != want[k] || p.offset)
+		    ELF64_R_TYPE(r->r_info) != R_X86_64_PC32 ||
+		    p.section != (k < n ? ck->text : ck->gates) ||
+		    p.offset != (k < n ? row[k].offset : 0) ||
+		    !(k < n ? orc_says(rec, &row[k]) : memcmp(rec, end, sizeof(end)) == 0) ||
+		    zero[0] || zero[1] || zero[2] || zero[3])
 			return fault(ck, CHECK_SECTIONS, ck->w.elf.path,
 				     rec_at(&ck->w, wi, oi->nrecords + k),
 				     "an ORC row that is not that of thunks or gates");

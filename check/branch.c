@@ -101,7 +101,7 @@ void follow_paravirt(struct ck *ck, uint32_t section, const struct rel *r, uint3
 }
 
 struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r, uint32_t end,
-			   bool call, bool *indirect)
+			   bool call, bool *indirect, uint32_t *table)
 {
 	const Elf64_Sym *y = &ck->w.sym[r->sym];
 	const struct place outside = { 0, 0 };
@@ -111,6 +111,7 @@ struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r,
 	struct place p;
 
 	*indirect = false;
+	*table = NONE;
 	if (r->type != R_X86_64_PC32 && r->type != R_X86_64_PLT32) {
 		wrong(ck, class, section, r, "a branch by another relocation than PC32 or PLT32");
 		return outside;
@@ -144,6 +145,11 @@ struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r,
 		want_section = ck->gates;
 		if (ck->leave_gate[r->sym] != NONE)
 			want = ck->leave_gate[r->sym] * GM_GATE_BYTES;
+	}
+	if (class == CHECK_THUNK_JUMPS && p.section == ck->text && p.offset != want &&
+	    jump_thunk_at(ck, p.offset)) {
+		*table = p.offset;
+		return outside;
 	}
 	if (want == NONE || p.section != want_section || p.offset != want)
 		wrong(ck, class, section, r,
@@ -231,7 +237,8 @@ void follow_address(struct ck *ck, uint32_t section, const struct rel *r, int64_
 		proved(ck, CHECK_PLACES, 1);
 	else if (p.offset < t->hdr.sh_size && bit(t->functions, p.offset))
 		function_address(ck, section, r, correction, p);
-	else if (own_label(ck, section, r, p)) {
+	else if (own_label(ck, section, r, p) ||
+		 (same(r) && word_of_table(ck, section, r->offset))) {
 		set_bit(t->targets, p.offset); /* an instruction */
 		proved(ck, CHECK_PLACES, 1);
 	} else

@@ -164,6 +164,9 @@ static void run(struct ck *ck)
 	check_gates(ck);
 	check_thunks(ck);
 	check_code(ck);
+	thunk_rows(ck);
+	if (!check_orc_rows(ck))
+		return;
 	check_addresses(ck);
 	check_tables(ck);
 	check_image(ck);
@@ -171,6 +174,7 @@ static void run(struct ck *ck)
 	check_entries(ck);
 	check_imports(ck);
 	check_headroom(ck);
+	check_jumps(ck);
 	check_crcs(ck);
 	check_accounted(ck);
 	say_limits(ck);
@@ -196,6 +200,9 @@ static void release(struct ck *ck)
 			      ck->way,
 			      ck->tramp_gate,
 			      ck->tramp_sym,
+			      ck->jump_thunks.data,
+			      ck->jumps.data,
+			      ck->thunk_rows.data,
 			      ck->preserve,
 			      ck->copies.data,
 			      ck->alternatives.data,

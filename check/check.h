@@ -27,6 +27,8 @@
 	  "calls by register lead to the inner thunk of that register")                            \
 	X(THUNK_JUMPS, "thunk_jumps",                                                              \
 	  "jumps by register lead to the inner thunk of that register")                            \
+	X(TABLE_JUMPS, "table_jumps",                                                              \
+	  "targets of jumps through tables: their own thunk finds these")                          \
 	X(RETURNS, "returns", "jumps to the return thunk lead to the inner ret")                   \
 	X(FENTRY, "fentry", "calls of __fentry__ lead to the inner ret")                           \
 	X(COPY_CALLS, "copy_branches", "calls and jumps to leaf functions lead to the inner copy") \

@@ -21,6 +21,8 @@ struct pass {
 	bool has_row;
 	uint32_t at;
 	ZydisDecodedInstruction in;
+	uint32_t last_at; /* the instruction before */
+	ZydisDecodedInstruction last;
 };
 
 static int by_place(const void *a, const void *b)
@@ -201,17 +203,39 @@ static void add_edge(struct pass *p, const struct fn *f, struct place to, bool c
 	*e = (struct edge){ (uint32_t)(f - p->ck->fn), (uint32_t)(g - p->ck->fn), frame(p), call };
 }
 
+/* `mov table(,%index,8), %R` before the jump to a thunk of R: the table's place. */
+static bool table_jump(struct pass *p, const struct rel *r, uint32_t thunk)
+{
+	const ZydisDecodedInstructionRaw *raw = &p->last.raw;
+	uint32_t reg = thunk_register(sym_name(&p->ck->o, r->sym));
+	const struct rel *load;
+
+	if (p->at && p->last.mnemonic == ZYDIS_MNEMONIC_MOV && p->last.opcode == 0x8b &&
+	    p->last.operand_width == 64 && raw->modrm.mod == 0 && raw->modrm.rm == 4 &&
+	    raw->sib.base == 5 && raw->sib.scale == 3 &&
+	    (uint32_t)(raw->modrm.reg | raw->rex.R << 3) == reg && raw->disp.size == 32) {
+		load = sec_rel(p->s, p->last_at + raw->disp.offset);
+		if (load && load->type == R_X86_64_32S)
+			return check_table_jump(p->ck, jump_thunk_at(p->ck, thunk),
+						(struct place){ p->section, p->at },
+						o_place(p->ck, load->sym, load->addend), reg);
+	}
+	return bad(p, "leads to the thunk of a jump table, but loads from none");
+}
+
 /* A relative branch, with its relocation or without. */
 static void branch(struct pass *p, struct fn *f, const struct rel *r, bool call)
 {
 	struct place to = { p->section, 0 };
 	bool indirect = false;
+	uint32_t table = NONE;
 
 	if (r) {
-		to = follow_branch(p->ck, p->section, r, p->at + p->in.length, call, &indirect);
+		to = follow_branch(p->ck, p->section, r, p->at + p->in.length, call, &indirect,
+				   &table);
 		/* gates and thunks have rows that say so */
 		if (!call && p->ck->w.sym[r->sym].st_shndx == SHN_UNDEF && !p->ck->no_rows &&
-		    p->s->use == USE_CODE && frame(p) != 0)
+		    p->s->use == USE_CODE && table == NONE && frame(p) != 0)
 			fault(p->ck, CHECK_UNWIND, p->ck->w.elf.path, sec_at(p->s, p->at),
 			      "%s+0x%x: a jump out of the function that is no tail call",
 			      p->s->name, p->at);
@@ -226,6 +250,8 @@ static void branch(struct pass *p, struct fn *f, const struct rel *r, bool call)
 		set_bit(p->s->targets, to.offset);
 		proved(p->ck, CHECK_INNER, 1);
 	}
+	if (table != NONE && !table_jump(p, r, table))
+		return;
 	if (indirect && f)
 		f->endless = 1;
 	if (to.section)
@@ -348,6 +374,8 @@ static void decode(struct ck *ck, const ZydisDecoder *decoder, uint32_t section)
 		if (section == ck->text)
 			continue; /* thunks.c followed those */
 		instruction(&p);
+		p.last = p.in;
+		p.last_at = p.at;
 	}
 	set_bit(p.s->starts, (uint32_t)p.s->hdr.sh_size);
 	proved(ck, CHECK_CODE, n);

@@ -161,9 +161,6 @@ void check_entries(struct ck *ck)
 			bad_entry(ck, i, "no function starts there");
 		man_uses_name(ck, ck->m.entries[i].name, NULL);
 	}
-	if (ck->m.h->jumps.count)
-		fault(ck, CHECK_UNKNOWN, ck->m.path, offsetof(struct gm_header, jumps),
-		      "jump tables, which are not checked");
 	retsites(ck);
 	privileges(ck);
 	free(names);

@@ -90,6 +90,10 @@ struct manifest {
 	const char *names;
 };
 
+struct place {
+	uint32_t section, offset;
+};
+
 /* A function of the original; aliases share one. Sorted by section, value. */
 struct fn {
 	uint32_t section;
@@ -110,10 +114,6 @@ struct edge {
 	uint32_t from, to;
 	uint32_t frame; /* bytes below the slot at that place; NONE: not known */
 	bool call;	/* takes a word more, and a frame of its own */
-};
-
-struct place {
-	uint32_t section, offset;
 };
 
 /* What tables.c and alternatives.c found, to be compared with the manifest's. */
@@ -149,6 +149,12 @@ struct way {
 struct pv_op {
 	uint32_t offset, preserve;
 };
+/* The thunk of a jump through a table, and the jump it belongs to (section 0: none yet). */
+struct jump_thunk {
+	uint32_t offset, end, reg, targets;
+	struct place at, table;
+	uint32_t words;
+};
 /* An inner copy of a leaf function. */
 struct copy {
 	const char *name; /* its symbol, which says what it replaces */
@@ -174,6 +180,9 @@ struct ck {
 	uint32_t *tramp_sym;	  /* of an offset there: the symbol of a trampoline, 0 */
 	uint32_t *preserve;	  /* of an import: what must be */
 	struct vec copies;	  /* struct copy */
+	struct vec jump_thunks;	  /* struct jump_thunk */
+	struct vec jumps;	  /* struct gm_jump: what must be in the manifest */
+	struct vec thunk_rows;	  /* struct row: of .guard.text */
 	struct vec alternatives;  /* struct alternative, by place, then order */
 	struct vec choice_relocs; /* struct choice_reloc */
 	struct vec pv;		  /* struct pv_op */
@@ -288,6 +297,16 @@ uint32_t copy_at(const struct ck *ck, uint32_t offset);
 /* Does it return, stay inside, and reach nothing but what its arguments name? Said if not. */
 bool check_copy(struct ck *ck, uint32_t offset, uint32_t size);
 
+/* ---- jumps.c ---- */
+bool check_jump_thunk(struct ck *ck, uint32_t offset, uint32_t size);
+struct jump_thunk *jump_thunk_at(struct ck *ck, uint32_t offset);
+/* Is t the thunk of the jump by reg at `at`, which loads from `table`? Said if not. */
+bool check_table_jump(struct ck *ck, struct jump_thunk *t, struct place at, struct place table,
+		      uint32_t reg);
+bool word_of_table(const struct ck *ck, uint32_t section, uint32_t offset);
+void check_jumps(struct ck *ck);
+void thunk_rows(struct ck *ck);
+
 /* ---- alternatives.c, paravirt.c ---- */
 void read_alternatives(struct ck *ck, const struct sec *s); /* into sites, choices, retsites */
 void read_paravirt(struct ck *ck);			    /* before the code pass */
@@ -301,9 +320,10 @@ bool import_is(struct ck *ck, uint32_t i, uint32_t sym);
 bool sym_segment(const struct ck *ck, uint32_t sym, uint32_t *segment, int64_t *offset);
 
 /* ---- branch.c: where relocations lead; said if wrong ---- */
-/* r is the field of a relative branch that ends at `end`; the place inside it goes to, if any. */
+/* r is the field of a relative branch that ends at `end`; the place inside it goes to, if any.
+ * table: the offset of the jump-table thunk that it leads to, NONE */
 struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r, uint32_t end,
-			   bool call, bool *indirect);
+			   bool call, bool *indirect, uint32_t *table);
 /* r is the operand of a paravirtual call that ends at `end`. */
 void follow_paravirt(struct ck *ck, uint32_t section, const struct rel *r, uint32_t end);
 /* r is an operand or data; correction: of a PC-relative operand. */
@@ -336,6 +356,8 @@ struct row {
 bool orc_rows(struct ck *ck);
 bool eh_rows(struct ck *ck);
 void read_rows(struct ck *ck);
+/* Is the ORC record that rule? */
+bool orc_says(const uint8_t *record, const struct row *want);
 /* The first row of a section, and the number of them from there to the end of all. */
 const struct row *rows_of(const struct ck *ck, uint32_t section, uint32_t *n);
 

@@ -176,6 +176,10 @@ static const struct {
 	{ "__sw_hweight*", RAX },
 	/* lib/clear_page_64.S, in line as alternative_call(..., "=D", "rax", "rcx") */
 	{ "clear_page_*", RAX | RCX | RDI },
+	/* lib/clear_page_64.S, in line with "+c", "+D", rdx; the plain one uses RAX for the rest */
+	{ "clear_user_*", RAX | RCX | RDX | RDI },
+	/* asm/xen/hypercall.h: a hypercall's result and arguments */
+	{ "__SCT__xen_hypercall", RAX | RDX | BIT(6) | RDI | BIT(8) | BIT(10) },
 	/* lib/cmpxchg16b_emu.S, as the instruction would */
 	{ "this_cpu_cmpxchg16b_emu", RAX | RDX },
 };

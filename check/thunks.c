@@ -244,11 +244,30 @@ static bool at_copy(struct match *m)
 	return true;
 }
 
+/* The thunk of a jump table says by its symbol where it ends. */
+static bool at_jump(struct match *m)
+{
+	for (uint32_t i = m->ck->o.nsym; i < m->ck->w.nsym; i++) {
+		const Elf64_Sym *y = &m->ck->w.sym[i];
+
+		if (y->st_shndx != m->ck->text || y->st_value != m->at || !y->st_size ||
+		    y->st_size > m->s->hdr.sh_size - m->at ||
+		    strncmp(sym_name(&m->ck->w, i), "__guard_jump_", 13) != 0)
+			continue;
+		m->ok = check_jump_thunk(m->ck, m->at, (uint32_t)y->st_size);
+		m->at += (uint32_t)y->st_size;
+		while (m->next < m->s->nrels && m->s->rels[m->next].offset < m->at)
+			m->next++;
+		return true;
+	}
+	return false;
+}
+
 static void step(struct match *m, struct vec *all)
 {
 	if (m->s->data[m->at] == 0xcc) {
 		m->at++;
-	} else if (at_stubs(m, all) || at_copy(m)) {
+	} else if (at_stubs(m, all) || at_copy(m) || at_jump(m)) {
 		return; /* m->ok says whether they were in order */
 	} else if (m->s->data[m->at] == 0xc3 && m->ck->ret_thunk == NONE) {
 		m->ck->ret_thunk = m->at++;

@@ -47,6 +47,23 @@ static void orc_rule(const uint8_t *rec, struct row *row)
 		   (bp != ORC_UNDEFINED && bp != ORC_BP_OF_CFA && bp != ORC_BP_OF_BP);
 }
 
+static bool same_rule(const struct gm_unwind *a, const struct gm_unwind *b)
+{
+	return a->cfa_rule == b->cfa_rule && a->cfa_reg == b->cfa_reg &&
+	       a->cfa_offset == b->cfa_offset && a->bp_rule == b->bp_rule &&
+	       a->bp_offset == b->bp_offset;
+}
+
+bool orc_says(const uint8_t *record, const struct row *want)
+{
+	struct row r;
+
+	orc_rule(record, &r);
+	/* the byte of type and end, and what is not used, are zero */
+	return !r.bad && !record[5] && r.known == want->known && same_rule(&r.rule, &want->rule) &&
+	       (record[4] >> 4 != ORC_UNDEFINED || (!record[2] && !record[3]));
+}
+
 bool orc_rows(struct ck *ck)
 {
 	uint32_t data = sec_named(&ck->o, ".orc_unwind"), ip = sec_named(&ck->o, ".orc_unwind_ip");
@@ -85,13 +102,6 @@ static int by_row(const void *a, const void *b)
 	if (x->known != y->known)
 		return x->known ? 1 : -1;
 	return x->record < y->record ? -1 : 1;
-}
-
-static bool same_rule(const struct gm_unwind *a, const struct gm_unwind *b)
-{
-	return a->cfa_rule == b->cfa_rule && a->cfa_reg == b->cfa_reg &&
-	       a->cfa_offset == b->cfa_offset && a->bp_rule == b->bp_rule &&
-	       a->bp_offset == b->bp_offset;
 }
 
 /* Reads and sorts; of several rows at one place the last one stays. */
@@ -218,9 +228,6 @@ static bool differs(const struct row *e, const struct gm_unwind *g)
 /* One section of code; *g: the next row of the map. */
 static void compare(struct ck *ck, uint32_t section, uint32_t *g)
 {
-	static const struct row plain = {
-		.known = true, .rule = { .cfa_rule = GM_CFA_REG, .cfa_reg = 4, .cfa_offset = 8 }
-	};
 	const struct sec *s = &ck->w.sec[section];
 	const struct gm_segment *seg = &ck->m.segments[s->segment];
 	const struct gm_unwind *u = ck->m.unwind, *gu;
@@ -230,9 +237,8 @@ static void compare(struct ck *ck, uint32_t section, uint32_t *g)
 
 	e = rows_of(ck, section, &n);
 	if (section == ck->text) {
-		/* thunks push nothing: all along, the return address is at RSP */
-		e = &plain;
-		n = 1;
+		e = ck->thunk_rows.data;
+		n = ck->thunk_rows.count;
 	}
 	while (at < size) {
 		uint32_t next = size;
