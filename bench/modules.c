@@ -259,7 +259,7 @@ int main(int argc, char **argv)
 	struct board *b;
 	double start = now(), cpu = 0;
 	size_t length;
-	char **paths;
+	static char **paths; /* to the end */
 	long peak;
 
 	if (argc == 4)

@@ -9,6 +9,7 @@
 #include "cli/json.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
+#include "lib/unpack.h"
 
 #define MAX_FILE_BYTES (256u << 20)
 #define MAX_LINES 20u /* of one kind of note, without --json */
@@ -18,6 +19,7 @@ static void help(void)
 	printf("usage: guardhouse check ORIGINAL WRAPPED MANIFEST [OPTION]...\n\n"
 	       "Compares a module, its wrapped form and its manifest, without any of the code that\n"
 	       "wraps. Prints what was proved, by class with counts, and what was not.\n"
+	       "ORIGINAL may be compressed (.ko.xz, .ko.zst).\n"
 	       "Exit codes: 0 proved, 1 a fault was found, 2 bad input.\n\n"
 	       "      --json   the same as JSON\n");
 }
@@ -133,7 +135,9 @@ static int check(const char *const path[3], bool as_json)
 	struct error err;
 	int rc, n = 0;
 
-	while (n < 3 && blob_read(&blob[n], path[n], MAX_FILE_BYTES, &err)) {
+	/* the original may be as a distribution ships it: .ko.xz, .ko.zst */
+	while (n < 3 && blob_read(&blob[n], path[n], MAX_FILE_BYTES, &err) &&
+	       blob_unpack(&blob[n], path[n], MAX_FILE_BYTES, &err)) {
 		file[n] = (struct check_file){ path[n], &blob[n] };
 		n++;
 	}

@@ -59,6 +59,14 @@ for x in vmcall out nop; do
 	check "$tmp/o.ko" "$tmp/x.ko" "$tmp/x.manifest"
 	expect 0 "a sample with --x $x"
 done
+if command -v xz >/dev/null; then
+	xz -k "$tmp/o.ko"
+	check "$tmp/o.ko.xz" "$tmp/w.ko" "$tmp/w.manifest"
+	expect 0 'a compressed original'
+else
+	echo 'SKIP: no xz'
+	skipped=$((skipped + 1))
+fi
 check "$tmp/o.ko" "$tmp/x.ko" "$tmp/w.manifest"
 expect 1 'the manifest of another kind of X'
 check "$mods/doorbell.ko" "$tmp/w.ko" "$tmp/w.manifest"
