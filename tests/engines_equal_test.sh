@@ -95,6 +95,12 @@ done <"$tmp/rows"
 echo "scenarios: $ran compared, $ids IDs of the catalogue, $(sed -n 's/^compared //p' "$tmp/rows") lines"
 echo "left out of them: $(sed -n 's/^left //p' "$tmp/rows")"
 sed -n 's/^unrun /not expressible: /p' "$tmp/rows"
+# A comparison passes over a TOUCH that only one engine repeats; neither does, so none may be lost.
+if ! grep '^left ' "$tmp/rows" | grep -q 'TOUCH repeated'; then
+	ok
+else
+	fail 'one engine touches more often than the other' "$tmp/rows"
+fi
 if [ "$ids" -ge $need_ids ]; then
 	ok
 else
