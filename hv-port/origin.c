@@ -73,12 +73,37 @@ static bool stores_at(struct kv_vcpu *v, const struct insn *n, uint64_t next, ui
 	return false;
 }
 
-static bool fits(struct kv_vcpu *v, const uint8_t *code, unsigned len, uint64_t next, uint64_t gpa,
-		 unsigned width)
+/*
+ * Could it have stored that? `push $0x52` ends in a byte that is a PUSH itself, to the same place:
+ * what was stored tells them apart, where PUSH and MOV say what that is.
+ */
+static bool stores_value(struct kv_vcpu *v, const struct insn *n, const uint8_t *data, unsigned len)
 {
+	const ZydisDecodedOperand *from;
+	uint64_t value;
+
+	if (n->i.mnemonic != ZYDIS_MNEMONIC_PUSH && n->i.mnemonic != ZYDIS_MNEMONIC_MOV)
+		return true;
+	from = &n->op[n->i.mnemonic == ZYDIS_MNEMONIC_PUSH ? 0 : 1];
+	if (from->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		value = from->imm.value.u;
+	else if (from->type == ZYDIS_OPERAND_TYPE_REGISTER && from->size == 64 &&
+		 ZydisRegisterGetClass(from->reg.value) == ZYDIS_REGCLASS_GPR64 &&
+		 from->reg.value != ZYDIS_REGISTER_RSP)
+		value = *kv_gpr(kv_regs(v), (unsigned)ZydisRegisterGetId(from->reg.value) & 15);
+	else
+		return true;
+	return n->i.operand_width / 8u != len || !memcmp(data, &value, len);
+}
+
+static bool fits(struct kv_vcpu *v, const uint8_t *code, unsigned bytes, uint64_t gpa,
+		 const uint8_t *data, unsigned len)
+{
+	uint64_t next = kv_regs(v)->rip;
 	struct insn n;
 
-	return decode(code, len, &n) && n.i.length == len && stores_at(v, &n, next, gpa, width);
+	return decode(code, bytes, &n) && n.i.length == bytes && stores_at(v, &n, next, gpa, len) &&
+	       stores_value(v, &n, data, len);
 }
 
 uint64_t kv_origin_store(struct kv_vcpu *v, uint64_t gpa, const uint8_t *data, unsigned len)
@@ -88,14 +113,13 @@ uint64_t kv_origin_store(struct kv_vcpu *v, uint64_t gpa, const uint8_t *data, u
 	struct insn n;
 	unsigned have, k;
 
-	(void)data;
 	/* A repeated one that is not finished stays at its RIP. */
 	have = kv_code(v, rip, code, KV_INSN);
 	if (have && decode(code, have, &n) && (n.i.attributes & ZYDIS_ATTRIB_HAS_REP) &&
 	    stores_at(v, &n, rip + n.i.length, gpa, len))
 		return rip;
 	for (k = 1; k <= KV_INSN; k++)
-		if (kv_code(v, rip - k, code, k) == k && fits(v, code, k, rip, gpa, len))
+		if (kv_code(v, rip - k, code, k) == k && fits(v, code, k, gpa, data, len))
 			return rip - k;
 	return rip;
 }
