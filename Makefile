@@ -97,7 +97,7 @@ ifeq ($(VARIANT),release)
 PROOF := $(if $(GUARD_SRC),$(BUILD)/freestanding.ok)
 endif
 
-.PHONY: all run test lint format asan coverage bench mutants oracle-mutants corpus-debian install test-kvm test-modules clean distclean help
+.PHONY: all run test lint format asan coverage bench mutants oracle-mutants corpus-debian install test-kvm test-boot test-modules clean distclean help
 .PHONY: tests model-tests benches corpus FORCE
 
 ## all            build the binary, the core's archive and the guests (default; installs nothing)
@@ -187,6 +187,7 @@ $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(LIBSUPPORT) $(LIBHOST) $(LIBGUARD) $(BUIL
 	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) -o $@
 
 include mk/corpus.mk
+include mk/boot.mk
 
 -include $(patsubst %.o,%.d,$(HOST_OBJ) $(call obj,$(GUARD_SRC)) $(GUARD_SRC:%.c=$(BUILD)/kernel/%.o))
 
@@ -218,6 +219,13 @@ test-modules:
 	@tools/corpus-debian.sh
 	@$(SUBMAKE) all benches
 	@BUILD=$(BUILD) tools/test-modules.sh
+
+## test-boot      Debian's kernel, emulated, loads its own modules wrapped; REQUIRE=1: no skip
+test-boot:
+	@tools/deps.sh build test testbed
+	@tools/corpus-debian.sh || echo 'make test-boot: no kernel package' >&2
+	@$(SUBMAKE) all boot-programs
+	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) REQUIRE=$(REQUIRE) tests/boot/run
 
 ## asan           the tests under AddressSanitizer and UBSan
 asan:
