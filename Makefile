@@ -31,6 +31,7 @@ MAKEFLAGS += --no-builtin-rules
 .PRECIOUS: $(BUILD)/%.stamp
 .DEFAULT_GOAL := all
 
+comma := ,
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
 # Recipes that start a second make (to build after packages were installed) use every CPU.
@@ -142,7 +143,7 @@ $(BUILD)/freestanding.ok: $(BUILD)/libguard.a $(GUARD_SRC:%.c=$(BUILD)/kernel/%.
 	$(Q)tools/check-freestanding.sh $(filter %.o,$^)
 	@touch $@
 
-HOST_OBJ := $(call obj,$(HOST_SRC) $(MAIN_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC))
+HOST_OBJ := $(call obj,tests/oracle/shim.c $(HOST_SRC) $(MAIN_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC))
 $(HOST_OBJ): $(BUILD)/%.o: %.c $(BUILD)/host-flags.stamp
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
@@ -178,6 +179,14 @@ $(filter-out $(MODEL_TESTS),$(TESTS)): $(BUILD)/%: $(BUILD)/%.o $(LIBSUPPORT) $(
 $(MODEL_TESTS): $(BUILD)/%: $(BUILD)/%.o $(LIBSUPPORT) $(LIBGUARD) $(BUILD)/link-flags.stamp
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(TEST_LDLIBS) -o $@
+
+# The same tests with the oracle between them and the core (tests/oracle_world_test.sh).
+WRAPPED := $(patsubst %,-Wl$(comma)--wrap=guard_%,init judge register unregister grant vcpu_reset)
+WORLDS  := $(MODEL_TESTS:$(BUILD)/tests/%=$(BUILD)/tests/oracle/%)
+tests: $(WORLDS)
+$(WORLDS): $(BUILD)/tests/oracle/%: $(BUILD)/tests/%.o $(BUILD)/tests/oracle/shim.o $(LIBSUPPORT) $(LIBHOST) $(LIBGUARD) $(BUILD)/link-flags.stamp
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) $(WRAPPED) $(filter %.o %.a,$^) $(LDLIBS) $(TEST_LDLIBS) -o $@
 
 # Where a crossing's time goes: the benchmark's clock runs around these two.
 $(BUILD)/bench/kvm_bench: private LDFLAGS += -Wl,--wrap=guard_judge -Wl,--wrap=kv_slots_show

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The simulator's speed: three loops against the same code in a bare Unicorn with an empty block
- * hook, in the same process and turn by turn; crossings a second; the cost of a view switch.
+ * hook, in the same process and turn by turn; crossings a second; the cost of a view switch; the
+ * cost of the oracle.
  *
  * usage: sim_bench BENCH.ELF (the guest corpus/guests/bench.c)
  */
@@ -222,6 +223,49 @@ static void view_switch(struct vm *vm, uint8_t module)
 	uc_close(uc[1]);
 }
 
+/* The same guest with the oracle off, alone, and with its reference model (docs/oracle.md). */
+static void oracle_cost(const char *path, const struct blob *elf)
+{
+	static const char *const names[] = { "off", "oracle alone", "with the model" };
+	double first[3] = { 0 };
+
+	printf("\n%-16s %10s %8s %14s %8s %14s %8s\n", "oracle", "ALU MIPS", "x off",
+	       "enter+leave ns", "x off", "call-out ns", "x off");
+	for (unsigned mode = ORACLE_OFF; mode <= ORACLE_MODEL; mode++) {
+		struct vm_config cfg = { .engine = &sim_engine,
+					 .budget = ~0ull >> 2,
+					 .oracle = (enum oracle_mode)mode };
+		struct guest g = { 0 };
+		struct guard_cpu home;
+		struct error err;
+		struct vm_exit exit;
+		double cost[3];
+
+		if (!guest_build(&g, path, elf, &cfg, &err))
+			die(err.text);
+		vm_on_host_port(g.vm, stop, NULL);
+		vm_run(g.vm, &exit);
+		if (exit.reason != VM_EXIT_HOST)
+			die(exit.message);
+		vm_get_cpu(g.vm, 0, &home);
+		cost[0] = 1e9;
+		for (int turn = 0; turn < TURNS; turn++) {
+			double t = in_guest(g.vm, &home, loops[0].symbol, loops[0].rounds, 0);
+
+			cost[0] = t < cost[0] ? t : cost[0];
+		}
+		cost[1] = best_of(g.vm, &home, "bench_enter", 2);
+		cost[2] = best_of(g.vm, &home, "bench_callout", 4);
+		if (mode == ORACLE_OFF)
+			memcpy(first, cost, sizeof(first));
+		printf("%-16s %10.0f %8.2f %14.0f %8.1f %14.0f %8.1f\n", names[mode],
+		       (double)(loops[0].rounds * loops[0].instructions) * 1e-6 / cost[0],
+		       cost[0] / first[0], cost[1], cost[1] / first[1], cost[2],
+		       cost[2] / first[2]);
+		guest_free(&g);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct vm_config cfg = { .engine = &sim_engine, .budget = ~0ull >> 2 };
@@ -249,6 +293,7 @@ int main(int argc, char **argv)
 	crossings(g.vm, &home);
 	view_switch(g.vm, (uint8_t)g.index[0]);
 	guest_free(&g);
+	oracle_cost(argv[1], &elf);
 	blob_free(&elf);
 	return missed ? 3 : 0;
 }

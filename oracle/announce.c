@@ -27,7 +27,7 @@ void o_withdraw(struct oracle *o, struct o_module *m)
 
 	for (uint32_t i = 0; i < m->binding.chains; i++)
 		o_end(m, &m->chain[i]);
-	for (unsigned i = 0; i < m->man.nsegments && o->cb.copy; i++) {
+	for (unsigned i = 0; i < m->man.nsegments && o->cb.copy && !o->failed; i++) {
 		const struct m_segment *s = &m->man.segment[i];
 
 		for (uint32_t p = 0; m->announced && s->kind == S_PRIVATE && p < s->pages; p++) {
@@ -200,6 +200,10 @@ void o_announce_line(struct oracle *o, const struct oracle_event *ev,
 	}
 	if (line->verdict == GUARD_V_BUSY && (m->job.active || runs(o, m)))
 		return;
+	if (o->failed && line->verdict != GUARD_V_OK && line->verdict != GUARD_V_AGAIN) {
+		o->lost = true; /* at which of its steps it failed cannot be seen */
+		return;
+	}
 	if (!m->job.active && !bases(o, m, &ev->cpu, base)) {
 		if (line->verdict == GUARD_V_OK || line->verdict == GUARD_V_AGAIN)
 			o_complain(o, "G6 VMM safety", ev->vcpu, ev->cpu.rip,

@@ -288,6 +288,16 @@ void oracle_platform(struct oracle *o, bool raise, bool done)
 		o->lower_ok[o->nlowers++] = done;
 }
 
+void oracle_platform_failed(struct oracle *o)
+{
+	o->failed = true;
+}
+
+bool oracle_lost(const struct oracle *o)
+{
+	return o->lost;
+}
+
 void oracle_copy_changed(struct oracle *o, unsigned module, uint32_t moff, size_t len)
 {
 	(void)moff;
@@ -309,8 +319,10 @@ void oracle_frame_released(struct oracle *o, unsigned module, uint32_t page)
 	if (init && !m->init_gone && m->init_done && o->event &&
 	    o_init_moved(o, m, o->event->cpu.cr3))
 		m->init_gone = true;
-	else if (!init || !m->init_gone)
+	else if (!init)
 		m->released = true;
+	else if (!m->init_gone)
+		m->init_released = true;
 	m->frame[page] = NO_FRAME;
 	o_frames_moved(o);
 }

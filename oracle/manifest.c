@@ -125,8 +125,8 @@ static bool entries(struct m_manifest *m, const uint8_t *data, size_t len)
 	return true;
 }
 
-static bool relocs(const struct m_manifest *m, const uint8_t *data, size_t len, unsigned n,
-		   struct m_reloc **out, uint32_t *count)
+static bool relocs(const uint8_t *data, size_t len, unsigned n, struct m_reloc **out,
+		   uint32_t *count)
 {
 	struct cursor c;
 
@@ -141,11 +141,14 @@ static bool relocs(const struct m_manifest *m, const uint8_t *data, size_t len, 
 		r->target = take32(&c);
 		take32(&c);
 		r->addend = (int64_t)take(&c, 8);
-		if ((r->kind == R_SEGMENT && r->target >= m->nsegments) ||
-		    (r->kind == R_IMPORT && r->target >= m->nimports))
-			return false;
 	}
 	return true;
+}
+
+static bool leads_somewhere(const struct m_manifest *m, const struct m_reloc *r)
+{
+	return (r->kind != R_SEGMENT || r->target < m->nsegments) &&
+	       (r->kind != R_IMPORT || r->target < m->nimports);
 }
 
 static bool sites(struct m_manifest *m, const uint8_t *data, size_t len)
@@ -243,13 +246,15 @@ static bool image_inside(const struct m_manifest *m)
 			for (uint32_t n = 0; n < ch->relocs; n++) {
 				const struct m_reloc *r = &m->choice_reloc[ch->first_reloc + n];
 
-				if ((uint64_t)r->moff + m_field(r) > s->size)
+				if (!leads_somewhere(m, r) ||
+				    (uint64_t)r->moff + m_field(r) > s->size)
 					return false;
 			}
 		}
 	}
 	for (uint32_t i = 0; i < m->nrelocs; i++)
-		if ((uint64_t)m->reloc[i].moff + m_field(&m->reloc[i]) > m->pages * PAGE)
+		if (!leads_somewhere(m, &m->reloc[i]) ||
+		    (uint64_t)m->reloc[i].moff + m_field(&m->reloc[i]) > m->pages * PAGE)
 			return false;
 	return true;
 }
@@ -265,8 +270,8 @@ bool m_read(struct m_manifest *m, const uint8_t *data, size_t len)
 	take32(&c);
 	m->flags = take32(&c);
 	if (segments(m, data, len) && gates(m, data, len) && entries(m, data, len) &&
-	    relocs(m, data, len, 4, &m->reloc, &m->nrelocs) && sites(m, data, len) &&
-	    relocs(m, data, len, 7, &m->choice_reloc, &m->nchoice_relocs) && rest(m, data, len) &&
+	    relocs(data, len, 4, &m->reloc, &m->nrelocs) && sites(m, data, len) &&
+	    relocs(data, len, 7, &m->choice_reloc, &m->nchoice_relocs) && rest(m, data, len) &&
 	    image_inside(m))
 		return true;
 	m_free(m);

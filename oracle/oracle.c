@@ -139,7 +139,7 @@ void o_complain(struct oracle *o, const char *what, unsigned vcpu, uint64_t rip,
 	va_list ap;
 	FILE *f;
 
-	if (o->failure)
+	if (o->failure || o->lost)
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
@@ -326,7 +326,7 @@ void oracle_before(struct oracle *o, const struct oracle_event *ev)
 	o->judging = true;
 	o->event = ev;
 	o->outcome = NULL;
-	o->init_moved = false;
+	o->init_moved = o->failed = false;
 	for (unsigned i = 0; ev->kind == ORACLE_FETCH && i < ORACLE_MODULES; i++) {
 		const struct o_module *m = &o->module[i];
 
@@ -356,6 +356,7 @@ static void line_predicted(struct oracle *o, struct ref *r, const struct oracle_
 	if (l->event == GUARD_VERIFY)
 		return;
 	ref_next(r, &want);
+	o->counts.predicted++;
 	if (want.none)
 		o_complain(o, "reference model", r->ev->vcpu, l->rip,
 			   "nothing more is judged here");
@@ -411,7 +412,8 @@ static void writes_allowed(struct oracle *o, const struct oracle_event *ev,
 		may |= l->event == GUARD_LEAVE_CALL || l->event == GUARD_LEAVE_RETURN ||
 		       (l->event == GUARD_ENTER_CALL && l->verdict == GUARD_V_OK);
 	}
-	for (unsigned i = 0; i < o->nundo; i++) {
+	/* a word that could not be put back stops the vCPU */
+	for (unsigned i = 0; i < o->nundo && !(out->stop >> ev->vcpu & 1); i++) {
 		struct o_undo *u = &o->undo[i];
 		bool again = false;
 		uint8_t now[8];
@@ -453,7 +455,13 @@ static void text_after(struct oracle *o, const struct oracle_event *ev)
 		if (m->released && m->announced)
 			o_complain(o, "G3 privacy", ev->vcpu, ev->cpu.rip,
 				   "frames of module %u are given back while it is announced", i);
-		m->released = false;
+		if (m->init_released && m->announced && o->failed)
+			m->init_gone = true; /* by a translation that failed it seemed so */
+		else if (m->init_released && m->announced)
+			o_complain(o, "G3 privacy", ev->vcpu, ev->cpu.rip,
+				   "init memory of module %u is given back and still lies there",
+				   i);
+		m->released = m->init_released = false;
 	}
 }
 
@@ -477,7 +485,7 @@ static void line_ends(struct oracle *o, const struct oracle_event *ev,
 
 void oracle_after(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out)
 {
-	bool model = o->mode == ORACLE_MODEL;
+	bool model = o->mode == ORACLE_MODEL && !o->failed;
 	struct ref r;
 
 	o->counts.events++;

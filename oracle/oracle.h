@@ -141,6 +141,10 @@ void oracle_core_wrote(struct oracle *o, uint64_t gpa, const void *old, size_t l
 void oracle_core_read(struct oracle *o, uint64_t gpa, size_t len);
 /* The platform was asked to raise or lower, and has done it or not. */
 void oracle_platform(struct oracle *o, bool raise, bool done);
+/* Anything else that the core asked for could not be done: no prediction for this event. */
+void oracle_platform_failed(struct oracle *o);
+/* After such a failure it may not know any more what the core knows: then it has nothing to say. */
+bool oracle_lost(const struct oracle *o);
 /* Bytes of a module's verified copy changed. */
 void oracle_copy_changed(struct oracle *o, unsigned module, uint32_t moff, size_t len);
 /* The frame under a page of a module is the guest's again. */
@@ -174,7 +178,7 @@ const char *oracle_failure(const struct oracle *o);
 const char *oracle_failure_line(const struct oracle *o);
 
 struct oracle_counts {
-	uint64_t events, lines, instructions, returns, pages;
+	uint64_t events, lines, predicted, instructions, returns, pages;
 	uint64_t stack_races; /* returns that another vCPU redirected while the module ran */
 	uint64_t depth_lost;  /* shadow stacks that grew beyond their room */
 };

@@ -231,6 +231,7 @@ void ref_next(struct ref *r, struct ref_line *want)
 
 			want->verdict = ref_fetch_outside(r, &want->event, &want->why);
 			line(want, want->event, m, want->verdict);
+			r->done = want->verdict == GUARD_V_LOWER_FAILED;
 			return;
 		}
 		x(r, want);

@@ -31,14 +31,17 @@ static enum guard_verdict come_back(struct ref *r, const struct o_module *m,
 	for (unsigned i = 0; i < ORACLE_GPRS; i++) {
 		if (!(check >> i & 1) || i == ORACLE_RSP)
 			continue;
-		if (m->binding.registers == 1)
-			r->now.gpr[i] = ch->gpr[i];
-		else if (cpu->gpr[i] != ch->gpr[i]) {
+		if (m->binding.registers == 0 && cpu->gpr[i] != ch->gpr[i]) {
 			*why = "a register differs";
 			return GUARD_V_REGISTERS_CHANGED;
 		}
 	}
-	return ref_raised(r) ? GUARD_V_OK : GUARD_V_RAISE_FAILED;
+	if (!ref_raised(r))
+		return GUARD_V_RAISE_FAILED;
+	for (unsigned i = 0; m->binding.registers == 1 && i < ORACLE_GPRS; i++)
+		if ((check >> i & 1) && i != ORACLE_RSP)
+			r->now.gpr[i] = ch->gpr[i];
+	return GUARD_V_OK;
 }
 
 /* Room for one more activation of the kernel's: free, abandoned by this entry, or stale. */

@@ -82,12 +82,12 @@ struct o_module {
 	uint64_t cr4;
 	uint32_t serial;
 	struct o_job job;
-	struct o_chain *chain; /* binding.chains */
-	uint64_t *frame;       /* under each page; NO_FRAME */
-	uint64_t *import_at;   /* ~0: not seen */
-	uint8_t *good;	       /* bytes of the copy that were proved */
-	uint8_t *class;	       /* of the instruction at a module offset */
-	bool released;	       /* in this event: frames of an announced module */
+	struct o_chain *chain;	      /* binding.chains */
+	uint64_t *frame;	      /* under each page; NO_FRAME */
+	uint64_t *import_at;	      /* ~0: not seen */
+	uint8_t *good;		      /* bytes of the copy that were proved */
+	uint8_t *class;		      /* of the instruction at a module offset */
+	bool released, init_released; /* in this event, while it is announced */
 };
 
 struct o_vcpu {
@@ -129,6 +129,8 @@ struct oracle {
 	bool copy_changed[ORACLE_MODULES];
 	bool raise_ok[O_CALLS], lower_ok[O_CALLS]; /* the platform's answers in this event */
 	unsigned nraises, nlowers;
+	bool lost;	 /* after such a failure nobody can tell what the core holds */
+	bool failed;	 /* a callback of the core was not answered: the model is not asked */
 	bool init_moved; /* before this event some init segment had been freed, and still counted */
 	struct o_past past[O_HISTORY];
 	unsigned npast;

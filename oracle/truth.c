@@ -350,7 +350,11 @@ static void begin(struct claim *c, const struct m_entry *e, bool raw, uint64_t w
 	if (!ch) {
 		ch = room(c);
 		if (!ch) {
-			wrong(c, "G6 VMM safety", "there is no room for another activation");
+			if (c->o->failed) /* it took one that it could not read */
+				c->o->lost = true;
+			else
+				wrong(c, "G6 VMM safety",
+				      "there is no room for another activation");
 			return;
 		}
 		{
@@ -465,9 +469,17 @@ static void finish(struct claim *c)
 	push(ch, tip.slot, tip.word);
 }
 
+/* Not at a crossing of the module's: it was left by a way of its own. */
+static bool outside(const struct claim *c)
+{
+	uint32_t moff;
+
+	return c->ev->kind != ORACLE_X || (!c->gate && !o_in_text(c->m, c->ev->cpu.rip, &moff));
+}
+
 static void leave_return(struct claim *c)
 {
-	bool raw = c->ev->kind != ORACLE_X;
+	bool raw = outside(c);
 	uint64_t slot = rsp(c) - (raw ? 8 : 0);
 	struct o_chain *ch = c->v->chain;
 
@@ -515,7 +527,7 @@ static uint32_t preserved(const struct claim *c)
 
 static void leave_call(struct claim *c)
 {
-	bool raw = c->ev->kind != ORACLE_X;
+	bool raw = outside(c);
 	uint64_t slot = rsp(c), word = 0;
 	struct o_chain *ch = c->v->chain;
 	struct o_act *tip;
