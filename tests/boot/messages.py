@@ -5,9 +5,9 @@
     messages.py MESSAGES                   rounds of one boot: "boot-test: KIND NAME" ... "end"
     messages.py MESSAGES-1 MESSAGES-2      rounds of the same names in two boots
 
-One line a name: "ok: ..." or "FAIL: ..." with the first difference. Warnings of the kernel anywhere
-behind the first mark fail on their own. Left out of a comparison: times, addresses, and the lines of
-DROP, each with its reason.
+One line a name (in two boots: one for all that are the same): "ok: ..." or "FAIL: ..." with the
+first difference. Warnings of the kernel anywhere behind the first mark fail on their own. Left out
+of a comparison: times, addresses, and the lines of DROP, each with its reason.
 """
 import re
 import sys
@@ -17,7 +17,7 @@ BAD = re.compile(r"WARNING:|BUG:|Oops|Call Trace|general protection|unable to ha
                  r"Invalid relocation|unwind|ORC|soft lockup|rcu.*stall|int3|invalid opcode")
 DROP = [
     # what is different on purpose: the signature is lost
-    re.compile(r"module verification failed: signature|loading out-of-tree|taints kernel|tainting"),
+    re.compile(r"module verification failed: signature|taint|Modules linked in", re.I),
     # an interrupt line is enabled once, by whoever comes first
     re.compile(r"ACPI: \\_SB_\.GSI.: Enabled at IRQ"),
     # the protocol's own word, sent when it gets to it
@@ -65,7 +65,7 @@ def main():
         lines.update(more)
         bad += more_bad
     names = sorted({n for k, n in lines if k == "original"})
-    failed = 0
+    failed = same = 0
     for name in names:
         if ("wrapped", name) not in lines:
             what = "there is no wrapped round"
@@ -74,8 +74,15 @@ def main():
         failed += what is not None
         if what:
             print(f"FAIL: messages of {name}: {what}")
+        elif len(sys.argv) > 2:
+            same += 1
         else:
             print(f"ok: messages of {name}: the same {len(lines['original', name])}")
+    if same:
+        count = sum(len(v) for (k, _), v in lines.items() if k == "original")
+        spoke = sum(1 for (k, _), v in lines.items() if k == "original" and v)
+        print(f"ok: messages of {same} of {len(names)} modules are the same"
+              f" ({count} lines, {spoke} modules say something)")
     for text in bad[:20]:
         print(f"FAIL: the kernel complains: {text}")
     if not names:
