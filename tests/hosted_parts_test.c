@@ -211,7 +211,7 @@ static void image_is_an_elf_file_of_its_imports(void **state)
 					  { "jiffies", 0, true },
 					  { "kfree", 0, false } };
 	static const uint8_t stub[] = { 0xe6, 0xf8, 0x65, 0xff, 0x24, 0x25, 0, 8, 0, 0 };
-	struct image img;
+	struct image img = { 0 };
 	struct error err;
 	const Elf64_Ehdr *eh;
 	const Elf64_Phdr *ph;
@@ -236,7 +236,7 @@ static void long_import_names_are_refused(void **state)
 {
 	char name[100];
 	struct image_import import = { name, 0, false };
-	struct image img;
+	struct image img = { 0 };
 	struct error err;
 
 	(void)state;
