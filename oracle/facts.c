@@ -44,27 +44,14 @@ static uint8_t class_of(const uint8_t *code, unsigned len)
 	return i.meta.category == ZYDIS_CATEGORY_RET ? RETURN : OTHER;
 }
 
-/* The stack pointer is above what was popped: those return addresses are used up. */
-static void called(struct oracle *o, struct o_chain *ch, uint64_t slot, uint64_t back)
-{
-	while (ch->nshadow && ch->shadow[ch->nshadow - 1].gva <= slot)
-		ch->nshadow--;
-	if (ch->nshadow == O_SHADOW) {
-		ch->shadow_lost = true;
-		o->counts.depth_lost++;
-		return;
-	}
-	ch->shadow[ch->nshadow++] = (struct o_word){ slot, back };
-}
-
 /* A return goes where its call came from, or another vCPU has changed the word meanwhile. */
 static void returns(struct oracle *o, struct o_chain *ch, uint64_t slot, uint64_t cr3)
 {
 	uint64_t word;
 
 	o->counts.returns++;
-	while (ch->nshadow && ch->shadow[ch->nshadow - 1].gva < slot)
-		ch->nshadow--;
+	o_pop_below(ch, slot);
+	o->counts.depth_lost += ch->shadow_lost;
 	if (ch->shadow_lost || !o_word(o, cr3, slot, false, &word))
 		return;
 	if (!ch->nshadow || ch->shadow[ch->nshadow - 1].gva != slot ||
@@ -109,7 +96,7 @@ void oracle_instruction(struct oracle *o, unsigned vcpu, uint8_t view, uint64_t 
 	if (!m->class[moff])
 		m->class[moff] = class_of(code, len);
 	if (m->class[moff] == CALL)
-		called(o, v->chain, rsp - 8, rip + len);
+		o_push(v->chain, rsp - 8, rip + len);
 	else if (m->class[moff] == RETURN)
 		returns(o, v->chain, rsp, cr3);
 }

@@ -2,10 +2,12 @@
 /*
  * The abstract state: what is true, by the oracle's own observation. Its files:
  *
- *   oracle.c    life, reports                   memory.c  guest memory, own page walk
+ *   oracle.c    life, events, reports           memory.c  guest memory, own page walk
  *   manifest.c  own reader                      text.c    is this the registered code?
  *   valid.c     what must hold for a raise      truth.c   who is inside what: applies each line
  *   announce.c  where modules lie               facts.c   instructions, pages, deliveries
+ *   admin.c     registrations, grants           records.c chains and shadow stacks
+ *   unwind.c    words that lead home            ref*.c    the reference model
  */
 #ifndef ORACLE_STATE_H
 #define ORACLE_STATE_H
@@ -234,13 +236,33 @@ enum guard_verdict o_walk_departed(const struct oracle *o, const struct o_module
 				   const struct o_standing *at);
 bool o_words_hold(const struct oracle *o, const struct o_chain *ch, uint64_t cr3);
 
-/* ---- truth.c ---- */
+/* ---- admin.c ---- */
+
+void o_forget(struct o_module *m);
+void o_stopped(struct oracle *o, uint32_t stop);
+/* What the engine shows must be what the truth says, once a decision is carried out. */
+void o_view_is_true(struct oracle *o, unsigned vcpu, uint64_t rip, uint8_t view);
+
+/* ---- records.c ---- */
+
+/* Nobody runs on this vCPU any more; the chain's state is the caller's matter. */
+void o_leaves(struct o_vcpu *v);
+/* Who is suspended on memory that this one now uses, by address, has been abandoned. */
+void o_kill_overlapping(struct o_module *m, const struct o_chain *self);
+/* The same for an entry whose slot is at this physical address. */
+void o_kill_entered(struct o_module *m, uint64_t gpa);
+/* A return address was pushed at gva; what lies at or below it is used up. */
+void o_push(struct o_chain *ch, uint64_t gva, uint64_t value);
+void o_pop_below(struct o_chain *ch, uint64_t sp);
 
 struct o_chain *o_callout_at(const struct o_module *m, uint64_t slot);
 /* `set`: registers that a fixup may have changed. */
 struct o_chain *o_departed_at(const struct o_module *m, uint64_t rip, uint64_t rsp, uint32_t *set);
 void o_end(struct o_module *m, struct o_chain *ch);
 void o_outside(struct oracle *o, unsigned vcpu);
+
+/* ---- truth.c ---- */
+
 void o_line(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out,
 	    unsigned n);
 

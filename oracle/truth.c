@@ -36,112 +36,6 @@ static uint64_t rsp(const struct claim *c)
 
 /* ---- records ---- */
 
-struct o_chain *o_callout_at(const struct o_module *m, uint64_t slot)
-{
-	for (uint32_t i = 0; i < m->binding.chains; i++)
-		if (m->chain[i].state == O_CALLOUT && m->chain[i].slot == slot)
-			return &m->chain[i];
-	return NULL;
-}
-
-/* May an exception that struck at `from` go on at `to`? *set: registers that this changes. */
-static bool fixup(const struct o_module *m, const struct o_chain *ch, uint64_t to, uint32_t *set)
-{
-	const uint32_t never = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 8 | 1u << 18;
-	uint32_t from_moff, to_moff;
-
-	if (!ch->exception || !o_in_text(m, ch->rip, &from_moff) || !o_in_text(m, to, &to_moff))
-		return false;
-	for (uint32_t i = 0; i < m->man.nfixups; i++) {
-		const struct m_fixup *f = &m->man.fixup[i];
-
-		if (f->moff != from_moff || f->target != to_moff)
-			continue;
-		if (f->kind == 1 ? ch->vector != 6 : ch->vector > 31 || (never >> ch->vector & 1))
-			return false;
-		*set = f->regs;
-		return true;
-	}
-	return false;
-}
-
-struct o_chain *o_departed_at(const struct o_module *m, uint64_t rip, uint64_t sp, uint32_t *set)
-{
-	*set = 0;
-	for (uint32_t i = 0; i < m->binding.chains; i++) {
-		struct o_chain *ch = &m->chain[i];
-
-		if (ch->state == O_DEPARTED && ch->slot == sp &&
-		    (ch->rip == rip || fixup(m, ch, rip, set)))
-			return ch;
-	}
-	return NULL;
-}
-
-void o_end(struct o_module *m, struct o_chain *ch)
-{
-	if (ch->state == O_FREE)
-		return;
-	m->init_done |= ch->act[0].init;
-	ch->state = O_FREE;
-	ch->nshadow = 0;
-}
-
-static void leaves(struct o_vcpu *v)
-{
-	v->chain = NULL;
-	v->module = NULL;
-}
-
-void o_outside(struct oracle *o, unsigned vcpu)
-{
-	struct o_vcpu *v = &o->vcpu[vcpu];
-
-	if (v->chain && v->module)
-		o_end(v->module, v->chain);
-	leaves(v);
-}
-
-/* Who is suspended on memory that this one now uses has been abandoned. */
-static void kill_overlapping(struct o_module *m, const struct o_chain *self)
-{
-	for (uint32_t i = 0; i < m->binding.chains; i++) {
-		struct o_chain *ch = &m->chain[i];
-
-		if (ch != self && (ch->state == O_CALLOUT || ch->state == O_DEPARTED) &&
-		    ch->lo < self->hi && self->lo < ch->hi)
-			o_end(m, ch);
-	}
-}
-
-static void kill_entered(struct o_module *m, uint64_t gpa)
-{
-	for (uint32_t i = 0; i < m->binding.chains; i++) {
-		struct o_chain *ch = &m->chain[i];
-
-		if ((ch->state == O_CALLOUT || ch->state == O_DEPARTED) && o_extent_holds(ch, gpa))
-			o_end(m, ch);
-	}
-}
-
-/* ---- the shadow stack ---- */
-
-static void push(struct o_chain *ch, uint64_t gva, uint64_t value)
-{
-	while (ch->nshadow && ch->shadow[ch->nshadow - 1].gva <= gva)
-		ch->nshadow--;
-	if (ch->nshadow == O_SHADOW)
-		ch->shadow_lost = true;
-	else
-		ch->shadow[ch->nshadow++] = (struct o_word){ gva, value };
-}
-
-static void pop_below(struct o_chain *ch, uint64_t sp)
-{
-	while (ch->nshadow && ch->shadow[ch->nshadow - 1].gva < sp)
-		ch->nshadow--;
-}
-
 /* Do all return addresses of a suspended chain still lie there, seen from here? */
 static bool intact(const struct claim *c, const struct o_chain *ch, struct o_word *bad)
 {
@@ -346,7 +240,7 @@ static void begin(struct claim *c, const struct m_entry *e, bool raw, uint64_t w
 	if (own && tip->headroom > headroom)
 		headroom = tip->headroom;
 	o_map(c->o, c->ev->cpu.cr3, slot, &map);
-	kill_entered(m, map.gpa + slot % PAGE);
+	o_kill_entered(m, map.gpa + slot % PAGE);
 	if (!ch) {
 		ch = room(c);
 		if (!ch) {
@@ -374,7 +268,7 @@ static void begin(struct claim *c, const struct m_entry *e, bool raw, uint64_t w
 						       .serial = ++m->serial,
 						       .raw = raw,
 						       .init = e->flags & M_ENTRY_INIT };
-		push(ch, slot, raw ? word : m->gates_gva + m->leave_return);
+		o_push(ch, slot, raw ? word : m->gates_gva + m->leave_return);
 	}
 	tip = &ch->act[ch->depth - 1];
 	tip->headroom = (uint32_t)headroom;
@@ -466,7 +360,7 @@ static void finish(struct claim *c)
 		return;
 	}
 	ch->depth--;
-	push(ch, tip.slot, tip.word);
+	o_push(ch, tip.slot, tip.word);
 }
 
 /* Not at a crossing of the module's: it was left by a way of its own. */
@@ -509,9 +403,9 @@ static void suspend(struct claim *c, enum o_chain_state state, uint64_t slot, ui
 	ch->rip = rip;
 	memcpy(ch->gpr, c->ev->cpu.gpr, sizeof(ch->gpr));
 	ch->rflags = c->ev->cpu.rflags;
-	leaves(c->v);
+	o_leaves(c->v);
 	o_extent(c->o, ch, c->ev->cpu.cr3, state == O_CALLOUT ? slot + 8 : slot, ch->hi);
-	kill_overlapping(c->m, ch);
+	o_kill_overlapping(c->m, ch);
 }
 
 /* Registers that come back from where this crossing leads. */
@@ -554,7 +448,7 @@ static void leave_call(struct claim *c)
 		wrong(c, "G6 VMM safety", "the slot cannot be read");
 		return;
 	} else {
-		pop_below(ch, slot);
+		o_pop_below(ch, slot);
 		if (!ch->shadow_lost && (!ch->nshadow || ch->shadow[ch->nshadow - 1].gva != slot ||
 					 ch->shadow[ch->nshadow - 1].value != word))
 			c->o->counts.stack_races++;
@@ -567,7 +461,7 @@ static void leave_call(struct claim *c)
 		wrong(c, "G5 continuity", "the slot does not lead to the enter-return gate");
 		return;
 	}
-	pop_below(ch, slot + 8);
+	o_pop_below(ch, slot + 8);
 	o_walk(c->o, c->m, ch, c->ev->cpu.cr3,
 	       &(struct o_place){ .rip = word,
 				  .rsp = slot + 8,
@@ -593,7 +487,7 @@ static void depart(struct claim *c)
 		wrong(c, "G5 continuity", "the vCPU does not stand in the module");
 		return;
 	}
-	pop_below(ch, at.popped ? at.rsp + 8 : at.rsp);
+	o_pop_below(ch, at.popped ? at.rsp + 8 : at.rsp);
 	o_walk_departed(c->o, c->m, ch, &c->ev->cpu, &at);
 	ch->exception = c->ev->cause == GUARD_CAUSE_EXCEPTION;
 	ch->vector = c->ev->vector;
