@@ -291,6 +291,7 @@ static int driver(const struct attack_options *o, const char *module, char *cons
 		.engine = o->engine,
 		.seed = o->seed,
 		.x = o->x,
+		.oracle = o->engine == &sim_engine ? o->oracle : ORACLE_OFF,
 		.stop = interrupt_seen,
 	};
 	struct hosted_attack_row *rows = NULL;

@@ -324,6 +324,7 @@ static int run_module(const struct run_options *o)
 		.seed = o->seed,
 		.budget = o->budget,
 		.x = o->x,
+		.oracle = o->oracle,
 		.vcpus = o->vcpus,
 		.console = o->json ? NULL : to,
 		.trace = o->trace ? to : NULL,
@@ -524,8 +525,8 @@ int verb_run(int argc, char **argv)
 	if (!x_given)
 		o.x = option_default_x(&o.engines);
 	o.engine = o.engines.engine[0];
-	if (o.oracle && (o.engines.count == 2 || o.engine != &sim_engine || o.module))
-		return verb_usage("run", "--oracle goes with guests and scenarios on engine sim");
+	if (o.oracle && (o.engines.count == 2 || o.engine != &sim_engine))
+		return verb_usage("run", "--oracle goes with engine sim alone");
 	paths[0] = o.input;
 	paths[1] = o.log;
 	paths[2] = NULL;

@@ -15,6 +15,7 @@
 
 #include "lib/error.h"
 #include "model/manifest.h"
+#include "oracle/oracle.h"
 #include "vmm/vm.h"
 
 struct log_copy; /* vmm/compare.h */
@@ -24,7 +25,8 @@ struct hosted_options {
 	const char *offsets; /* structure offsets; NULL: next to the module, then build/debian */
 	const struct engine_ops *engine;
 	uint64_t seed;
-	uint64_t budget; /* guest instructions, 0: the VM's default */
+	uint64_t budget;	 /* guest instructions, 0: the VM's default */
+	enum oracle_mode oracle; /* a second judge; engine sim only */
 	enum gm_x_kind x;
 	const struct guard_policy *policy; /* NULL: docs/hosted.md's */
 	unsigned vcpus;			   /* 0: one */

@@ -208,6 +208,7 @@ bool hosted_open(struct hosted *h, const struct hosted_options *opt, struct erro
 				 .budget = opt->budget,
 				 .x_kind = opt->x,
 				 .trace = opt->trace,
+				 .oracle = opt->oracle,
 				 .log_lines = 1u << 18 };
 	struct vm_device device = { .name = "82574L",
 				    .gpa = HOSTED_NIC_GPA,

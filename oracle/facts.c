@@ -93,6 +93,8 @@ void oracle_instruction(struct oracle *o, unsigned vcpu, uint8_t view, uint64_t 
 			   "module %u executes bytes that are not the registered ones", view);
 		return;
 	}
+	/* what lies below the stack pointer has been returned from, or never will be */
+	o_pop_below(v->chain, rsp);
 	if (!m->class[moff])
 		m->class[moff] = class_of(code, len);
 	if (m->class[moff] == CALL)
