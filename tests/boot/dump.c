@@ -24,7 +24,7 @@ static int fail(const char *what, const char *name)
 
 static bool section_address(const char *module, const char *section, uint64_t *at)
 {
-	char path[256];
+	char path[256], text[32];
 	FILE *f;
 	bool ok;
 
@@ -32,7 +32,9 @@ static bool section_address(const char *module, const char *section, uint64_t *a
 	f = fopen(path, "r");
 	if (!f)
 		return false;
-	ok = fscanf(f, "%" SCNx64, at) == 1 && *at;
+	ok = fgets(text, sizeof(text), f) != NULL;
+	*at = ok ? strtoull(text, NULL, 16) : 0;
+	ok = *at != 0;
 	fclose(f);
 	return ok;
 }
@@ -79,7 +81,7 @@ static bool copy(int from, uint64_t offset, uint64_t size, const char *path)
 int main(int argc, char **argv)
 {
 	uint64_t at, less, size, offset;
-	char file[64], section[128], path[512];
+	char file[64], section[128], path[512], from[32], bytes[32];
 	FILE *plan, *bases;
 	Elf *elf;
 	int core;
@@ -95,7 +97,9 @@ int main(int argc, char **argv)
 	bases = fopen(path, "w");
 	if (!elf || !plan || !bases)
 		return fail("cannot open", !elf ? "/proc/kcore" : !plan ? argv[2] : path);
-	while (fscanf(plan, "%63s %127s %" SCNu64 " %" SCNu64, file, section, &less, &size) == 4) {
+	while (fscanf(plan, "%63s %127s %31s %31s", file, section, from, bytes) == 4) {
+		less = strtoull(from, NULL, 10);
+		size = strtoull(bytes, NULL, 10);
 		if (!section_address(argv[1], section, &at))
 			return fail("no address of section", section);
 		at -= less;

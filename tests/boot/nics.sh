@@ -68,7 +68,7 @@ unload() { # MODULE: then, in reverse order, its dependencies
 round() {
 	kind=$1 driver=$2
 	shift 2
-	mark "$kind $driver"
+	mark "$as$kind $driver"
 	card='' link=none replies=0 loaded=no unloaded=no
 	if load "$kind" "$@" "$driver"; then
 		loaded=yes
@@ -98,7 +98,7 @@ traced() {
 }
 
 tracing=/sys/kernel/tracing
-watch=
+watch='' as=''
 while read -r driver needs; do
 	# shellcheck disable=SC2086 # a list of modules
 	round original "$driver" $needs
@@ -121,9 +121,21 @@ tracer() { # on|off
 	fi
 }
 
-dump() { # NAME
-	mkdir -p "dumps/$1"
-	./dump e1000e plan "dumps/$1" || echo "dump: cannot copy ($1)"
+dump() { # STATE [MODULE]
+	mkdir -p "dumps/${2-e1000e}/$1"
+	./dump "${2-e1000e}" "plan-${2-e1000e}" "dumps/${2-e1000e}/$1" || echo "dump: cannot copy ($*)"
+}
+
+# Modules without hardware that Linux patches more than e1000e: with tracepoints, which are switched
+# on and off while it is loaded, and with instructions that the CPU decides about.
+patched() { # MODULE
+	load wrapped "$1" || echo "dump: cannot load $1"
+	dump plain "$1"
+	[ ! -d "$tracing/events/$1" ] || echo 1 >"$tracing/events/$1/enable"
+	dump traced "$1"
+	[ ! -d "$tracing/events/$1" ] || echo 0 >"$tracing/events/$1/enable"
+	dump after "$1"
+	unload "$1" || echo "dump: cannot unload $1"
 }
 
 dumps() {
@@ -149,11 +161,13 @@ dumps() {
 
 # The original under the tracer shows that the tracer would see the module's functions.
 tracer on
-watch='original e1000e'
+watch='original e1000e' as=traced-
 round original e1000e >/dev/null
 tracer off
 mark dumps
 dumps
+patched jbd2
+patched fuse
 mark end
 echo "machine cpus=$(grep -c ^processor /proc/cpuinfo) $(cat /proc/cmdline)"
 cat traces errors 2>/dev/null

@@ -29,15 +29,16 @@ bool kallsyms_read(struct kallsyms *k, const char *path, struct error *err)
 {
 	FILE *f = fopen(path, "r");
 	struct kallsym s, *grown;
-	char line[512], type;
+	char line[512], at[32], type;
 
 	memset(k, 0, sizeof(*k));
 	if (!f)
 		return error_set(err, "%s: cannot be read", path);
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%" SCNx64 " %c %127s", &s.address, &type, s.name) != 3 ||
+		if (sscanf(line, "%31s %c %127s", at, &type, s.name) != 3 ||
 		    (type >= 'a' && type <= 'z'))
 			continue;
+		s.address = strtoull(at, NULL, 16);
 		grown = realloc(k->symbol, (k->count + 1) * sizeof(s));
 		if (!grown) {
 			fclose(f);
@@ -133,8 +134,8 @@ static bool dump_read(struct truth *t, const char *folder, struct error *err)
 {
 	const struct gm_segment *s = vm_segments(&t->m);
 	uint32_t n = vm_manifest(&t->m)->segments.count, i;
-	uint64_t base, want;
-	char path[4096];
+	uint64_t want;
+	char path[4096], number[16], base[32];
 	FILE *f;
 
 	t->dump.folder = folder;
@@ -142,9 +143,11 @@ static bool dump_read(struct truth *t, const char *folder, struct error *err)
 	f = fopen(path, "r");
 	if (!f)
 		return error_set(err, "%s: cannot be read", path);
-	while (fscanf(f, "%u %" SCNx64, &i, &base) == 2)
+	while (fscanf(f, "%15s %31s", number, base) == 2) {
+		i = (uint32_t)strtoul(number, NULL, 10);
 		if (i < n)
-			t->dump.base[i] = base;
+			t->dump.base[i] = strtoull(base, NULL, 16);
+	}
 	fclose(f);
 	for (i = 0; i < n; i++) {
 		if (!t->dump.base[i])
