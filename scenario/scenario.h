@@ -55,9 +55,9 @@ struct scenario_options {
 	uint64_t budget; /* instructions, 0: 20 million */
 	unsigned vcpus;	 /* at least; 0: as the scenario says */
 	enum gm_x_kind x;
-	FILE *trace;	 /* NULL: none */
-	const char *log; /* verdict log goes there; NULL: nowhere */
-	struct log_copy *copy; /* and there, for a comparison; NULL: nowhere */
+	FILE *trace;		 /* NULL: none */
+	const char *log;	 /* verdict log goes there; NULL: nowhere */
+	struct log_copy *copy;	 /* and there, for a comparison; NULL: nowhere */
 	enum oracle_mode oracle; /* a second judge; engine sim only */
 };
 

@@ -25,13 +25,11 @@ static char corpus_build[512];
 
 static struct scenario_options options(enum gm_x_kind x)
 {
-	return (struct scenario_options){
-		.engine = &sim_engine,
-		.corpus = corpus_build,
-		.seed = 1,
-		.x = x,
-		.oracle = ORACLE_MODEL
-	};
+	return (struct scenario_options){ .engine = &sim_engine,
+					  .corpus = corpus_build,
+					  .seed = 1,
+					  .x = x,
+					  .oracle = ORACLE_MODEL };
 }
 
 static void run_text(const char *text, struct scenario_result *r)

@@ -44,8 +44,8 @@ struct vm *vm_create(const struct vm_config *cfg, struct error *err)
 		error_set(err, "the guard refuses %u vCPUs", cfg->vcpus);
 		goto bad;
 	}
-	if (!vm_watch_create(vm, err) || !vm_memory_create(vm, err) || !vm_log_create(vm, err) || !vm_boot_create(vm, err) ||
-	    !vm_status_create(vm, err))
+	if (!vm_watch_create(vm, err) || !vm_memory_create(vm, err) || !vm_log_create(vm, err) ||
+	    !vm_boot_create(vm, err) || !vm_status_create(vm, err))
 		goto bad;
 	ec.vcpus = cfg->vcpus;
 	ec.seed = cfg->seed;

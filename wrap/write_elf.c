@@ -45,7 +45,7 @@ static void make_rela(struct module *m, uint32_t target)
 				 .r_info = ELF64_R_INFO((uint64_t)s->rels[i].sym, s->rels[i].type),
 				 .r_addend = s->rels[i].addend };
 
-		if (original && s->rels[i].file)
+		if (original && bytes.data && s->rels[i].file)
 			memcpy((uint8_t *)bytes.data + (s->rels[i].file - rs->file), &r, sizeof(r));
 		else
 			memcpy(vec_add(&bytes, 1, sizeof(r)), &r, sizeof(r));

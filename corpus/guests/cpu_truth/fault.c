@@ -131,19 +131,22 @@ static void switched_off(void)
 /* An instruction whose second half lies on a page that cannot be fetched. */
 static void across_pages(void)
 {
+	static const uint8_t start[] = { 0x90, 0x48, 0xb8, 0x01 }; /* nop; movabs rax, ... */
+	static const uint8_t rest[] = { 2, 0, 0, 0, 0, 0, 0, 0x0f, 0x0b };
+	static const uint8_t whole[] = { 0x90, 0x90, 0x0f, 0x0b };
 	uint8_t *end = (uint8_t *)(KPAGE(0) + LAST);
 
 	map_page(KPAGE(0), frame_new(), PTE_PRESENT | PTE_WRITE);
 	unmap_page(KPAGE(1));
-	memcpy(end, "\x90\x48\xb8\x01", 4); /* nop; movabs rax, ... */
+	memcpy(end, start, sizeof(start));
 	PROBE("fault.fetch-across", kernel_regs(KPAGE(0) + LAST), SAME,
 	      (faults(&w, PF, 0x10, 1), w.cr2 = KPAGE(1)));
 	map_page(KPAGE(1), frame_new(), PTE_PRESENT | PTE_WRITE);
-	memcpy((void *)KPAGE(1), "\2\0\0\0\0\0\0\x0f\x0b", 9);
+	memcpy((void *)KPAGE(1), rest, sizeof(rest));
 	PROBE("fetch-across", kernel_regs(KPAGE(0) + LAST), SAME,
 	      (w.a = 0x201, faults(&w, UD, 0, 11)));
 	/* The last byte of an instruction may be the last of a page. */
-	memcpy(end, "\x90\x90\x0f\x0b", 4);
+	memcpy(end, whole, sizeof(whole));
 	unmap_page(KPAGE(1));
 	PROBE("fetch-to-the-end", kernel_regs(KPAGE(0) + LAST), SAME, faults(&w, UD, 0, 2));
 }
