@@ -222,6 +222,14 @@ test-kvm:
 	@$(SUBMAKE) all tests
 	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) REQUIRE=$(REQUIRE) hv-port/test-kvm
 
+## soak-kvm       random guest code on the same hosts, five minutes each (SOAK_SECONDS=300)
+.PHONY: soak-kvm
+soak-kvm:
+	@tools/deps.sh build test testbed
+	@tools/corpus-debian.sh || echo 'make soak-kvm: no kernel package' >&2
+	@$(SUBMAKE) all tests
+	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) REQUIRE=$(REQUIRE) hv-port/test-kvm --soak
+
 ## test-modules   wrap and check every module of Debian's kernel package; writes results/modules.*
 test-modules:
 	@tools/deps.sh build modules

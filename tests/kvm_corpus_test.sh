@@ -127,8 +127,8 @@ cat >"$tmp/loops.S" <<'END'
 _start:	cli
 1:	jmp 1b
 END
-gcc -nostdlib -static -no-pie -Wl,-Ttext=0xffffffff80101000 -Wl,--build-id=none -o "$tmp/loops" \
-	"$tmp/loops.S" || fail 'the endless guest cannot be built'
+as -o "$tmp/loops.o" "$tmp/loops.S"
+ld -Ttext=0xffffffff80101000 -o "$tmp/loops" "$tmp/loops.o" || fail 'the endless guest cannot be built'
 
 for engine in kvm sim; do
 	start=$SECONDS

@@ -78,7 +78,7 @@ why=
 for t in qemu-system-x86_64 busybox cpio setpriv; do
 	command -v $t >/dev/null || why="$t is missing (tools/deps.sh testbed)"
 done
-[ -n "$why" ] || [ -e build/debian/VERSION ] || why='no kernel package (make corpus-debian)'
+[ -n "$why" ] || [ -e "${GUARDHOUSE_DEBIAN:-build/debian}/VERSION" ] || why='no kernel package (make corpus-debian)'
 if [ -z "$why" ] && [ -z "${TEST_KVM-}" ] && [[ ,${REQUIRE-}, != *,svm,* ]]; then
 	why='boots take too long for here; make test-kvm has them'
 fi
@@ -215,34 +215,42 @@ check 'a file that is not there to bring back' says 127 bring '/none'
 check 'the others came back all the same' [ "$(cat "$tmp/back/etc/y" 2>/dev/null)" = x ]
 
 # Interrupted: in the job, by each signal. QEMU is found by its place for files, ours alone.
-for sig in INT TERM; do
+no_qemu() { [ -z "$(pgrep -f "qemu-system.*$tmp/tmp")" ]; }
+# in_job: starts one and waits until its job runs; $pid
+in_job() {
+	local i
+
+	rm -f "$tmp/word"
+	: >"$tmp/out"
 	# (A shell starts background jobs with SIGINT ignored.)
-	rm -f "$tmp/word" "$tmp/out"
 	python3 -c 'import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])' $boot --plain --status "$tmp/word" -- 'echo up; sleep 1000' >"$tmp/out" 2>"$tmp/err" </dev/null &
 	pid=$!
-	for _ in $(seq 300); do
-		grep -q up "$tmp/out" && break
+	for ((i = 0; i < 1200; i++)); do
+		if grep -q up "$tmp/out"; then
+			! no_qemu
+			return
+		fi
+		kill -0 $pid 2>/dev/null || break
 		sleep 0.1
 	done
-	kill -$sig $pid
-	wait $pid
+	return 1
+}
+for sig in INT TERM; do
+	check "SIG$sig will strike in a job" in_job
+	kill -$sig "$pid"
+	wait "$pid"
 	status=$?
 	check "SIG$sig" says $((128 + $(kill -l $sig))) interrupted ''
-	check "SIG$sig leaves no QEMU" [ -z "$(pgrep -f "qemu-system.*$tmp/tmp")" ]
+	check "SIG$sig leaves no QEMU" no_qemu
 done
 check 'no temporary file is left' empty "$tmp/tmp"
-$boot --plain -- 'echo up; sleep 1000' >"$tmp/out" 2>"$tmp/err" </dev/null &
-pid=$!
-for _ in $(seq 300); do
-	grep -q up "$tmp/out" && break
-	sleep 0.1
-done
-kill -KILL $pid
-wait $pid 2>/dev/null
+check 'SIGKILL will strike in a job' in_job
+kill -KILL "$pid"
+wait "$pid" 2>/dev/null
 sleep 0.5
-check 'SIGKILL leaves no QEMU' [ -z "$(pgrep -f "qemu-system.*$tmp/tmp")" ]
+check 'SIGKILL leaves no QEMU' no_qemu
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]
