@@ -302,17 +302,19 @@ static void step(struct kv_vcpu *v, bool on)
 
 /*
  * Not now: KVM is to come back as soon as it is possible. A host that comes back late is made to
- * step, unless the guest steps itself. Not over HLT, which comes back anyway; stepped, such a host
- * reports it once more later.
+ * step, unless the guest steps itself; so is any that is to come back behind the IRET of an NMI's
+ * handler, for which there is no such request. Not over HLT, which comes back anyway; stepped, a
+ * late host reports it once more later.
  */
 static void wait_for_window(struct kv_vcpu *v)
 {
 	uint8_t code = 0;
 	bool hlt = kv_code(v, kv_regs(v)->rip, &code, 1) && code == 0xf4;
+	bool unmask = v->nmi && kv_events(v)->nmi.masked;
 
 	v->run->request_interrupt_window = 1;
 	v->waited = true;
-	step(v, v->e->late_windows && !hlt && !(kv_regs(v)->rflags & RFLAGS_TF));
+	step(v, (v->e->late_windows || unmask) && !hlt && !(kv_regs(v)->rflags & RFLAGS_TF));
 }
 
 /*

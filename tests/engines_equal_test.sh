@@ -155,7 +155,7 @@ fi
 
 # ---- nothing stands in the list without need ----
 # (What is equal ends soon; a guest that is lost may go on for ever.)
-limit=15
+limit=10
 while read -r what id; do
 	[ -n "$what" ] || continue
 	case $what in
