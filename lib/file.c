@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,29 +113,69 @@ static char *destination(const char *path)
 	return NULL;
 }
 
+/* A file that stands beside its destination until it is renamed, linked or removed. */
+struct beside {
+	char *path; /* NULL: none */
+	int fd;	    /* -1: closed */
+	sigset_t mask;
+};
+
+/* From here to beside_end() no signal ends the process: it would leave the file behind. */
+static bool beside_create(struct beside *b, const char *path)
+{
+	static const int ends[] = { SIGHUP, SIGINT, SIGTERM, SIGALRM };
+	sigset_t held;
+	size_t i;
+
+	b->fd = -1;
+	if (asprintf(&b->path, "%s.XXXXXX", path) < 0) {
+		b->path = NULL;
+		return false;
+	}
+	sigemptyset(&held);
+	for (i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		sigaddset(&held, ends[i]);
+	pthread_sigmask(SIG_BLOCK, &held, &b->mask);
+	b->fd = mkostemp(b->path, O_CLOEXEC);
+	if (b->fd >= 0)
+		return true;
+	pthread_sigmask(SIG_SETMASK, &b->mask, NULL);
+	free(b->path);
+	b->path = NULL;
+	return false;
+}
+
+/* What has not been renamed goes. */
+static void beside_end(struct beside *b, bool renamed)
+{
+	if (!b->path)
+		return;
+	if (b->fd >= 0)
+		close(b->fd);
+	if (!renamed)
+		unlink(b->path);
+	free(b->path);
+	b->path = NULL;
+	pthread_sigmask(SIG_SETMASK, &b->mask, NULL);
+}
+
 /* What an output is written to. */
 struct sink {
-	char *path; /* behind all symlinks */
-	char *tmp;  /* beside it, to be renamed; NULL: written in place, as it is no regular file */
-	int fd;	    /* tmp's, -1: none */
+	char *path;	   /* behind all symlinks */
+	struct beside tmp; /* to be renamed; none: written in place, as it is no regular file */
 	struct stat old;
 	bool exists;
 };
 
-static void sink_close(struct sink *s)
+static void sink_close(struct sink *s, bool renamed)
 {
-	if (s->fd >= 0)
-		close(s->fd);
-	if (s->tmp)
-		unlink(s->tmp);
-	free(s->tmp);
+	beside_end(&s->tmp, renamed);
 	free(s->path);
 }
 
 static bool sink_open(struct sink *s, const char *path, struct error *err)
 {
 	memset(s, 0, sizeof(*s));
-	s->fd = -1;
 	s->exists = stat(path, &s->old) == 0;
 	if (s->exists && S_ISDIR(s->old.st_mode))
 		return error_set(err, "%s: cannot write: it is a folder", path);
@@ -145,18 +186,9 @@ static bool sink_open(struct sink *s, const char *path, struct error *err)
 		return fail(err, path, "cannot create");
 	if (s->exists && (!S_ISREG(s->old.st_mode) || !strncmp(s->path, PROC, strlen(PROC))))
 		return true;
-	if (asprintf(&s->tmp, "%s.XXXXXX", s->path) < 0) {
-		s->tmp = NULL;
-		sink_close(s);
-		error_set(err, "%s: out of memory", path);
-		return false;
-	}
-	s->fd = mkostemp(s->tmp, O_CLOEXEC);
-	if (s->fd < 0) {
+	if (!beside_create(&s->tmp, s->path)) {
 		fail(err, path, "cannot create");
-		free(s->tmp);
-		s->tmp = NULL;
-		sink_close(s);
+		sink_close(s, false);
 		return false;
 	}
 	return true;
@@ -187,10 +219,34 @@ static bool keep_mode(const struct sink *s)
 
 		umask(mask);
 		mode = 0666 & ~mask;
-	} else if (fchown(s->fd, s->old.st_uid, s->old.st_gid) < 0 && errno != EPERM) {
+	} else if (fchown(s->tmp.fd, s->old.st_uid, s->old.st_gid) < 0 && errno != EPERM) {
 		return false;
 	}
-	return fchmod(s->fd, mode) == 0;
+	return fchmod(s->tmp.fd, mode) == 0;
+}
+
+static bool close_now(int *fd)
+{
+	int r = close(*fd);
+
+	*fd = -1;
+	return r == 0;
+}
+
+/* A device or a pipe is no file to be renamed. */
+static bool write_in_place(const struct sink *s, const uint8_t *data, size_t size)
+{
+	int fd = open(s->path, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
+	bool ok = fd >= 0 && write_whole(fd, data, size);
+
+	return (fd < 0 || close_now(&fd)) && ok;
+}
+
+static bool write_beside(struct sink *s, const uint8_t *data, size_t size)
+{
+	bool ok = write_whole(s->tmp.fd, data, size) && keep_mode(s);
+
+	return close_now(&s->tmp.fd) && ok && rename(s->tmp.path, s->path) == 0;
 }
 
 bool blob_write(const char *path, const void *data, size_t size, struct error *err)
@@ -200,49 +256,31 @@ bool blob_write(const char *path, const void *data, size_t size, struct error *e
 
 	if (!sink_open(&s, path, err))
 		return false;
-	if (!s.tmp)
-		s.fd = open(s.path, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
-	ok = s.fd >= 0 && write_whole(s.fd, data, size) && (!s.tmp || keep_mode(&s));
-	if (s.fd >= 0 && close(s.fd) < 0)
-		ok = false;
-	s.fd = -1;
-	if (ok && s.tmp && rename(s.tmp, s.path) < 0)
-		ok = false;
+	ok = s.tmp.path ? write_beside(&s, data, size) : write_in_place(&s, data, size);
 	if (!ok)
 		fail(err, path, "cannot write");
-	if (ok) {
-		free(s.tmp);
-		s.tmp = NULL;
-	}
-	sink_close(&s);
+	sink_close(&s, ok);
 	return ok;
 }
 
 bool blob_create(const char *path, const void *data, size_t size, mode_t mode, struct error *err)
 {
 	mode_t mask = umask(077);
-	char *tmp;
+	struct beside b;
 	bool ok;
-	int fd;
 
 	umask(mask);
-	if (asprintf(&tmp, "%s.XXXXXX", path) < 0)
-		return error_set(err, "%s: out of memory", path);
-	fd = mkostemp(tmp, O_CLOEXEC);
-	if (fd < 0) {
-		free(tmp);
+	if (!beside_create(&b, path))
 		return fail(err, path, "cannot create");
-	}
-	ok = write_whole(fd, data, size) && fchmod(fd, mode & ~mask) == 0 && fsync(fd) == 0;
-	if (close(fd) < 0)
+	ok = write_whole(b.fd, data, size) && fchmod(b.fd, mode & ~mask) == 0 && fsync(b.fd) == 0;
+	if (!close_now(&b.fd))
 		ok = false;
 	if (!ok)
 		fail(err, path, "cannot write");
 	/* Unlike rename() this never takes the place of a file, nor follows a symlink. */
-	else if (link(tmp, path) < 0)
+	else if (link(b.path, path) < 0)
 		ok = fail(err, path, "cannot create");
-	unlink(tmp);
-	free(tmp);
+	beside_end(&b, false);
 	return ok;
 }
 
@@ -252,7 +290,7 @@ bool blob_writable(const char *path, struct error *err)
 
 	if (!sink_open(&s, path, err))
 		return false;
-	sink_close(&s);
+	sink_close(&s, false);
 	return true;
 }
 
