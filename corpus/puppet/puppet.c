@@ -13,6 +13,7 @@
 
 #define PUPPET_LANDING ((uint64_t)puppet_landing)
 #define WAIT_SPINS 300000u
+#define POST_PORT 0x80
 #define AGAIN_LIMIT 100000u
 #define FLAGS_DEFAULT 0x202u
 
@@ -423,6 +424,17 @@ static void hypercall(struct cpu *c, uint64_t a, uint64_t b, uint64_t cx, uint64
 	}
 }
 
+/*
+ * Now and then a write to the POST port: an exit on every engine, so that a wait of so many turns
+ * takes as long as some thousand exits do, and not some microseconds where crossings are slow.
+ */
+static void pause_once(unsigned turn)
+{
+	__asm__ volatile("pause");
+	if (turn % 16 == 15)
+		outb(POST_PORT, 0);
+}
+
 static void step_wait(struct cpu *c, const struct pp_step *s)
 {
 	unsigned n = s->label & (PP_LABELS - 1);
@@ -431,7 +443,7 @@ static void step_wait(struct cpu *c, const struct pp_step *s)
 	for (unsigned i = 0; i < WAIT_SPINS; i++) {
 		if (__atomic_load_n(&signals[n], __ATOMIC_ACQUIRE) >= c->waited[n])
 			return;
-		__asm__ volatile("pause");
+		pause_once(i);
 	}
 	fail(c, PP_FAIL_TIMEOUT, n, 0);
 }
@@ -443,7 +455,7 @@ static void step_await(struct cpu *c, const struct pp_step *s, const struct pp_o
 	for (unsigned i = 0; i < WAIT_SPINS; i++) {
 		if (load(at, s->sub) == want)
 			return;
-		__asm__ volatile("pause");
+		pause_once(i);
 	}
 	fail(c, PP_FAIL_TIMEOUT, at, 0);
 }
@@ -603,7 +615,7 @@ static void finish(struct cpu *c)
 	if (c->id == 0) {
 		for (unsigned v = 1; v < program->vcpus; v++)
 			for (unsigned i = 0; i < 8 * WAIT_SPINS && !finished[v]; i++)
-				__asm__ volatile("pause");
+				pause_once(i);
 		outb(GH_PORT_EXIT, 0);
 	}
 	for (;;)
