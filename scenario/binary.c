@@ -12,7 +12,7 @@
 #include "model/names.h"
 #include "scenario/scn.h"
 
-static const char magic[8] = "GHSCN01\n";
+static const char magic[8] = "GHSCN02\n";
 
 /* ---- writing ---- */
 
@@ -114,6 +114,8 @@ bool scenario_encode(const struct scenario *s, struct blob *out)
 		put_int(&w, m->port_last, 4);
 		put_int(&w, m->msr_first, 4);
 		put_int(&w, m->msr_last, 4);
+		put_int(&w, m->config_first, 1);
+		put_int(&w, m->config_last, 1);
 	}
 	put_int(&w, s->nsteps, 2);
 	for (unsigned i = 0; i < s->nsteps; i++)
@@ -288,14 +290,14 @@ static bool get_step(struct reader *r, int *thread)
 
 	if (!st)
 		return wrong(r, "too many steps");
-	if (!get_byte(r, r->s->vcpus - 1u, &st->thread) || !get_byte(r, PP_OP_COUNT - 1, &st->op) ||
+	if (!get_byte(r, PP_THREADS - 1, &st->thread) || !get_byte(r, PP_OP_COUNT - 1, &st->op) ||
 	    !get_byte(r, 255, &st->sub) || !get_byte(r, 255, &st->label) ||
 	    !get_byte(r, 255, &st->flags) || !get_byte(r, PP_MAX_ARGS, &st->nargs) ||
 	    !get_byte(r, PP_MAX_KEYS, &st->nkeys))
 		return false;
-	if (st->thread < *thread) {
+	if (st->thread < *thread || (st->thread >= r->s->vcpus && st->thread < PP_MAX_VCPUS)) {
 		r->at = start;
-		return wrong(r, "threads out of order");
+		return wrong(r, "threads out of order, or one of a vCPU that is not there");
 	}
 	*thread = st->thread;
 	if (st->op == PP_COMMENT) {
@@ -333,7 +335,8 @@ static bool get_module(struct reader *r)
 	    !get_byte(r, SCN_KINDS, &m->wanted) || !get_byte(r, SCN_KINDS, &m->bound) ||
 	    !get_byte(r, SCN_KINDS, &m->granted) || !get_byte(r, SCN_KINDS, &m->required) ||
 	    !get_u32(r, &m->chains) || !get_u32(r, &m->port_first) || !get_u32(r, &m->port_last) ||
-	    !get_u32(r, &m->msr_first) || !get_u32(r, &m->msr_last))
+	    !get_u32(r, &m->msr_first) || !get_u32(r, &m->msr_last) ||
+	    !get_byte(r, 255, &m->config_first) || !get_byte(r, 255, &m->config_last))
 		return false;
 	word = scn_word(r->s, m->word);
 	if (strpbrk(word, ":/"))
@@ -348,6 +351,9 @@ static bool get_module(struct reader *r)
 	if ((!(m->wanted >> GM_PRIV_IOPORT & 1) && (m->port_first | m->port_last)) ||
 	    (!(m->wanted >> GM_PRIV_MSR & 1) && (m->msr_first | m->msr_last)))
 		return wrong(r, "a range for a privilege that is not wanted");
+	if ((m->config_first | m->config_last) &&
+	    (m->config_first < 0x40 || m->config_last < m->config_first))
+		return wrong(r, "no such bytes of configuration space");
 	r->s->nmodules++;
 	return true;
 }

@@ -57,9 +57,15 @@ static void note_line(char list[160], enum guard_event_name event, enum guard_ve
 		note(list, guard_verdict_string(verdict));
 }
 
-/* How often ANNOUNCE says `again` is the core's business. */
-static bool passed_over(const struct guard_line *l)
+/*
+ * How often ANNOUNCE says `again` is the core's business. No step says where the timer of
+ * `preempt` strikes, so departures that go well are passed over with it.
+ */
+static bool passed_over(const struct run *run, const struct guard_line *l)
 {
+	if (run->preempts && l->verdict == GUARD_V_OK &&
+	    ((l->event == GUARD_DEPART && l->cause == GUARD_CAUSE_IRQ) || l->event == GUARD_RESUME))
+		return true;
 	return l->cause == GUARD_CAUSE_KICK || l->verdict == GUARD_V_AGAIN;
 }
 
@@ -69,7 +75,7 @@ static const struct vm_line *next_line(struct run *run, unsigned vcpu, bool take
 	const struct vm_line *l;
 
 	for (size_t i = run->cursor[vcpu]; (l = vm_log_line(run->vm, i)) != NULL; i++) {
-		if (l->vcpu != vcpu || passed_over(&l->line)) {
+		if (l->vcpu != vcpu || passed_over(run, &l->line)) {
 			if (i == run->cursor[vcpu])
 				run->cursor[vcpu]++;
 			continue;
@@ -131,6 +137,45 @@ static const char *unmet(struct run *run, const struct scn_step *st, const struc
 	return NULL;
 }
 
+/* The verdict, or one of those that `or=` names besides. */
+static bool one_of(struct run *run, const struct scn_step *st, enum guard_verdict verdict)
+{
+	if (verdict == (enum guard_verdict)st->label)
+		return true;
+	for (unsigned i = 0; i < st->nkeys; i++)
+		if (st->key[i].key == PP_KEY_OR &&
+		    strcmp(scn_word(run->s, st->key[i].o.sym), guard_verdict_string(verdict)) == 0)
+			return true;
+	return false;
+}
+
+/* What may come, for the table: in a race every one of it must come with some seed. */
+static void note_expected(struct run *run, const struct scn_step *st)
+{
+	enum guard_event_name event = (enum guard_event_name)st->sub;
+
+	note_line(run->r->expected, event, (enum guard_verdict)st->label);
+	for (unsigned i = 0; i < st->nkeys; i++) {
+		const char *w = scn_word(run->s, st->key[i].o.sym);
+
+		if (st->key[i].key == PP_KEY_OR && event != GUARD_TOUCH && strcmp(w, "ok") != 0)
+			note(run->r->expected, w);
+	}
+}
+
+static void check_maybe(struct run *run, unsigned vcpu, const struct scn_step *st)
+{
+	const struct vm_line *l = next_line(run, vcpu, false);
+
+	run->r->checks++;
+	note_expected(run, st);
+	if (!l || l->line.event != (enum guard_event_name)st->sub ||
+	    !one_of(run, st, l->line.verdict) || unmet(run, st, &l->line))
+		return;
+	note_line(run->r->got, l->line.event, l->line.verdict);
+	next_line(run, vcpu, true);
+}
+
 static void check_line(struct run *run, unsigned vcpu, const struct scn_step *st)
 {
 	enum guard_event_name event = (enum guard_event_name)st->sub;
@@ -140,7 +185,7 @@ static void check_line(struct run *run, unsigned vcpu, const struct scn_step *st
 	char text[200];
 
 	run->r->checks++;
-	note_line(run->r->expected, event, verdict);
+	note_expected(run, st);
 	if (!l) {
 		run_fail(run, st->line, "expected %s %s; nothing was judged",
 			 guard_event_string(event), guard_verdict_string(verdict));
@@ -148,7 +193,7 @@ static void check_line(struct run *run, unsigned vcpu, const struct scn_step *st
 	}
 	note_line(run->r->got, l->line.event, l->line.verdict);
 	vm_log_format(run->vm, l, text, sizeof(text));
-	if (l->line.event != event || l->line.verdict != verdict)
+	if (l->line.event != event || !one_of(run, st, l->line.verdict))
 		run_fail(run, st->line, "expected %s %s; got %s", guard_event_string(event),
 			 guard_verdict_string(verdict), text);
 	else if ((key = unmet(run, st, &l->line)) != NULL)
@@ -217,8 +262,11 @@ static void grant(struct run *run, unsigned vcpu, const struct scn_step *st, boo
 		run_fail(run, st->line, "no such module or privilege");
 		return;
 	}
+	if (st->nargs > 1)
+		vcpu = (unsigned)st->arg[1].addend;
 	set = run_privileges(vm_module_manifest(run->vm, run->index[m]), (uint8_t)kinds);
-	vm_grant(run->vm, vcpu, run->index[m], set, give);
+	if (!vm_grant(run->vm, vcpu, run->index[m], set, give))
+		run_fail(run, st->line, "refused: no such vCPU or module now");
 }
 
 /* The loader places the module anew; what has not run yet of the program gets the new addresses. */
@@ -240,6 +288,21 @@ static void reload(struct run *run, const struct scn_step *st)
 	run->err = NULL;
 }
 
+/* Only if there is such a field and record does the guard hear of it. */
+static void try_register(struct run *run, const struct scn_step *st)
+{
+	const char *word = scn_word(run->s, st->word), *field = strchr(word, ':');
+	int m = run_module(run, word);
+	enum guard_verdict verdict;
+	struct error err = { "" };
+
+	if (m < 0 || !field ||
+	    !run_register(run, (unsigned)m, field + 1, st->arg[0].addend, st->arg[1].addend,
+			  &verdict, &err))
+		run_fail(run, st->line, "register: %s",
+			 err.text[0] ? err.text : "no such module, or no field named");
+}
+
 static void administrator(struct run *run, unsigned vcpu, const struct scn_step *st,
 			  enum run_check what)
 {
@@ -256,30 +319,24 @@ static void administrator(struct run *run, unsigned vcpu, const struct scn_step 
 		if (!vm_reset_vcpu(run->vm, st->label))
 			run_fail(run, st->line, "reset-vcpu: refused");
 		break;
+	case CHECK_REGISTER: try_register(run, st); break;
 	case CHECK_FAIL_NEXT:
-		vm_fail_next(run->vm, (unsigned)st->arg[0].addend, (unsigned)st->arg[1].addend);
+		vm_fail_next(run->vm, vcpu, (unsigned)st->arg[0].addend,
+			     (unsigned)st->arg[1].addend);
 		break;
 	default: reload(run, st);
 	}
 }
 
-bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
+/* What the host does at a step of the program. */
+static void perform(struct run *run, unsigned vcpu, const struct run_origin *o)
 {
-	struct run *run = ctx;
-	struct guard_cpu cpu;
-	struct run_origin o;
-	const struct scn_step *st;
-	uint32_t n;
+	const struct scn_step *st = &run->s->step[o->step];
+	struct vm *vm = run->vm;
 
-	vm_get_cpu(vm, vcpu, &cpu);
-	n = (uint32_t)cpu.gpr[GUARD_RAX];
-	/* Guest code that a step jumped to may knock here, too: then nothing is due. */
-	if (vcpu >= PP_MAX_VCPUS || n >= run->norigin || run->origin[n].check == CHECK_NONE)
-		return true;
-	o = run->origin[n];
-	st = &run->s->step[o.step];
-	switch ((enum run_check)o.check) {
+	switch ((enum run_check)o->check) {
 	case CHECK_LINE: check_line(run, vcpu, st); break;
+	case CHECK_MAYBE: check_maybe(run, vcpu, st); break;
 	case CHECK_NOTHING: run->r->checks++; break;
 	case CHECK_HONEST: check_honest(run, vcpu, st); break;
 	case CHECK_OUTSIDE: check_outside(run, vcpu, st); break;
@@ -295,11 +352,85 @@ bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
 			run_fail(run, st->line, "expected %" PRIu64 " rings; got %" PRIu64,
 				 st->arg[0].addend, vm_doorbell_rings(vm));
 		break;
-	default: administrator(run, vcpu, st, (enum run_check)o.check); return true;
+	default: administrator(run, vcpu, st, (enum run_check)o->check); return;
 	}
-	if (o.last)
+	if (o->last)
 		leftovers(run, vcpu, st->line);
+}
+
+bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
+{
+	struct run *run = ctx;
+	struct guard_cpu cpu;
+	struct run_origin o;
+	uint32_t n;
+
+	vm_get_cpu(vm, vcpu, &cpu);
+	n = (uint32_t)cpu.gpr[GUARD_RAX];
+	/* Guest code that a step jumped to may knock here, too: then nothing is due. */
+	if (vcpu >= PP_MAX_VCPUS || n >= run->norigin || run->origin[n].check == CHECK_NONE)
+		return true;
+	o = run->origin[n];
+	perform(run, vcpu, &o);
 	return true;
+}
+
+/* ---- vCPUs that do not come back ---- */
+
+static const char *const stop_words[] = { "", "stopped", "reset", "triple-fault", "vm" };
+
+enum run_stop run_stop_of(const char *word)
+{
+	for (unsigned i = 1; i < sizeof(stop_words) / sizeof(stop_words[0]); i++)
+		if (strcmp(word, stop_words[i]) == 0)
+			return (enum run_stop)i;
+	return STOP_NONE;
+}
+
+static bool stopped_so(struct run *run, unsigned vcpu, enum run_stop how,
+		       const struct vm_exit *exit)
+{
+	switch (how) {
+	case STOP_TRIPLE: return exit->reason == VM_EXIT_TRIPLE_FAULT && exit->vcpu == vcpu;
+	case STOP_VM: return exit->reason == VM_EXIT_STOPPED;
+	case STOP_STOPPED: return vm_is_off(run->vm, vcpu, true);
+	default: return vm_is_off(run->vm, vcpu, false);
+	}
+}
+
+/* The `stops` of a thread and what is expected behind it. *how: its kind, else STOP_NONE. */
+static void check_stop(struct run *run, unsigned thread, const struct vm_exit *exit,
+		       enum run_stop *how)
+{
+	struct pp_program head;
+	uint32_t i, end;
+
+	*how = STOP_NONE;
+	memcpy(&head, run->program.data, sizeof(head));
+	i = head.thread[thread].first;
+	for (end = i + head.thread[thread].count; i < end; i++) {
+		const struct scn_step *st = &run->s->step[run->origin[i].step];
+
+		if (*how != STOP_NONE) {
+			perform(run, thread, &run->origin[i]);
+		} else if (run->origin[i].op == PP_STOPS) {
+			*how = run_stop_of(scn_word(run->s, st->word));
+			run->r->checks++;
+			if (!stopped_so(run, thread, *how, exit))
+				run_fail(run, st->line, "vCPU %u did not stop so", thread);
+		}
+	}
+}
+
+/* Does the run end as its threads say? Without `stops` in thread 0 the puppet ends it. */
+static bool ended_so(const struct vm_exit *exit, const enum run_stop how[PP_MAX_VCPUS])
+{
+	for (unsigned t = 0; t < PP_MAX_VCPUS; t++)
+		if (how[t] == STOP_TRIPLE || how[t] == STOP_VM)
+			return true; /* looked at already */
+	if (how[0] != STOP_NONE)
+		return exit->reason == VM_EXIT_HALTED || exit->reason == VM_EXIT_STOPPED;
+	return exit->reason == VM_EXIT_GUEST && exit->status == 0;
 }
 
 /* ---- after the run ---- */
@@ -324,6 +455,10 @@ static void absent(struct run *run, const struct scn_step *st, const struct pp_r
 	switch (st->op) {
 	case PP_RETURN: run_fail(run, st->line, "%s: no such call-out is open", text); break;
 	case PP_IRET: run_fail(run, st->line, "%s: no such event is being handled", text); break;
+	case PP_SWITCH:
+		run_fail(run, st->line, "%s: it runs elsewhere, has ended, or was never begun",
+			 text);
+		break;
 	case PP_CR3: run_fail(run, st->line, "%s: there is no such address space", text); break;
 	case PP_FIND: run_fail(run, st->line, "%s: no such word is there", text); break;
 	default:
@@ -376,7 +511,7 @@ static void explain(struct run *run, const struct scn_step *st, const struct pp_
 static void puppet_results(struct run *run)
 {
 	struct pp_program head;
-	bool lost[PP_MAX_VCPUS] = { false };
+	bool lost[PP_THREADS] = { false }, stops[PP_THREADS] = { false };
 	char faults_expected[160] = "", faults_got[160] = "";
 
 	memcpy(&head, run->program.data, sizeof(head));
@@ -389,9 +524,12 @@ static void puppet_results(struct run *run)
 			run_fail(run, st->line, "the puppet's results cannot be read");
 			return;
 		}
-		if (!r.done && !lost[st->thread & 3]) {
+		stops[st->thread] |= run->origin[i].op == PP_STOPS;
+		if (r.done && stops[st->thread])
+			run_fail(run, st->line, "this vCPU went on");
+		if (!r.done && !stops[st->thread] && !lost[st->thread]) {
 			run_fail(run, st->line, "not reached");
-			lost[st->thread & 3] = true;
+			lost[st->thread] = true;
 		}
 		if (r.fail != PP_OK)
 			explain(run, st, &r);
@@ -428,14 +566,18 @@ static uint32_t last_line(const struct scenario *s, unsigned thread)
 void run_finish(struct run *run, const struct vm_exit *exit)
 {
 	struct scenario_result *r = run->r;
+	enum run_stop how[PP_MAX_VCPUS];
 
+	for (unsigned v = 0; v < PP_MAX_VCPUS; v++)
+		check_stop(run, v, exit, &how[v]);
 	for (unsigned v = 0; v < run->s->vcpus; v++) {
 		leftovers(run, v, last_line(run->s, v));
-		if (guard_view(vm_guard(run->vm), v) != GUARD_VIEW_U)
+		/* One that is stopped could not be lowered, and executes nothing any more. */
+		if (how[v] != STOP_STOPPED && guard_view(vm_guard(run->vm), v) != GUARD_VIEW_U)
 			run_fail(run, 0, "vCPU %u is privileged at the end", v);
 	}
 	puppet_results(run);
-	if (exit->reason != VM_EXIT_GUEST || exit->status != 0) {
+	if (!ended_so(exit, how)) {
 		snprintf(r->exit, sizeof(r->exit), "%s",
 			 exit->message[0] ? exit->message : "the puppet gave up");
 		run_fail(run, 0, "the run did not end as it should: %.200s", r->exit);

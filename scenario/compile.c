@@ -291,6 +291,7 @@ static enum run_check check_of(uint8_t op)
 {
 	switch (op) {
 	case PP_EXPECT: return CHECK_LINE;
+	case PP_MAYBE: return CHECK_MAYBE;
 	case PP_EXPECT_NONE: return CHECK_NOTHING;
 	case PP_EXPECT_UNPRIVILEGED: return CHECK_UNPRIVILEGED;
 	case PP_EXPECT_SUSPENDED: return CHECK_SUSPENDED;
@@ -301,6 +302,7 @@ static enum run_check check_of(uint8_t op)
 	case PP_UNREGISTER: return CHECK_UNREGISTER;
 	case PP_RESET: return CHECK_RESET;
 	case PP_FAIL_NEXT: return CHECK_FAIL_NEXT;
+	case PP_REGISTER: return CHECK_REGISTER;
 	case PP_RELOAD: return CHECK_RELOAD;
 	default: return CHECK_NONE;
 	}
@@ -403,7 +405,14 @@ static bool compile_poke(struct run *run, const struct scn_step *st)
 
 static bool is_expectation(const struct scn_step *st)
 {
-	return st->op == PP_EXPECT || st->op == PP_EXPECT_NONE;
+	return st->op == PP_EXPECT || st->op == PP_MAYBE || st->op == PP_EXPECT_NONE;
+}
+
+/* What the host alone can look at, so that no vCPU has to reach it. */
+static bool is_hosts(const struct scn_step *st)
+{
+	return is_expectation(st) || st->op == PP_EXPECT_UNPRIVILEGED ||
+	       st->op == PP_EXPECT_SUSPENDED || st->op == PP_EXPECT_RINGS || st->op == PP_COMMENT;
 }
 
 /* Does a further expectation of the same thread follow directly? */
@@ -416,6 +425,72 @@ static bool group_ends(const struct run *run, unsigned i)
 			continue;
 		return !is_expectation(&s->step[k]);
 	}
+	return true;
+}
+
+static bool alternatives(struct run *run, const struct scn_step *st)
+{
+	for (unsigned i = 0; i < st->nkeys; i++) {
+		const char *w = scn_word(run->s, st->key[i].o.sym);
+		unsigned v = 0;
+
+		if (st->key[i].key != PP_KEY_OR)
+			continue;
+		while (v < GUARD_NVERDICTS &&
+		       strcmp(w, guard_verdict_string((enum guard_verdict)v)) != 0)
+			v++;
+		if (v == GUARD_NVERDICTS)
+			return fail_at(run, st, "not a verdict", w);
+	}
+	return true;
+}
+
+/* Bounds that the shapes do not know, and what may stand where. */
+static bool check_place(struct run *run, unsigned i)
+{
+	const struct scenario *s = run->s;
+	const struct scn_step *st = &s->step[i];
+	const char *w = scn_word(s, st->word);
+
+	switch (st->op) {
+	case PP_LET:
+	case PP_FIND:
+		return st->label < PP_VARIABLES ||
+		       error_set(run->err, "%s:%u: variables are 0 to %u", s->name, st->line,
+				 PP_VARIABLES - 1);
+	case PP_SWITCH:
+		return st->label < PP_THREADS || error_set(run->err, "%s:%u: threads are 0 to %u",
+							   s->name, st->line, PP_THREADS - 1);
+	case PP_START:
+	case PP_RESET:
+		return st->label < s->vcpus ||
+		       error_set(run->err, "%s:%u: there are not so many vCPUs", s->name, st->line);
+	case PP_CONFIG_READ:
+	case PP_CONFIG_WRITE:
+	case PP_EXPECT_CONFIG:
+		return st->sub <= 4 || error_set(run->err,
+						 "%s:%u: configuration space is reached in "
+						 "1, 2 or 4 bytes",
+						 s->name, st->line);
+	case PP_EXPECT:
+	case PP_MAYBE: return alternatives(run, st);
+	case PP_PREEMPT:
+		run->preempts = true;
+		return s->class == SCN_RACE ||
+		       error_set(run->err, "%s:%u: 'preempt' makes a race: 'class race' above",
+				 s->name, st->line);
+	case PP_STOPS: break;
+	default: return true;
+	}
+	if (run_stop_of(w) == STOP_NONE)
+		return fail_at(run, st, "not a way to stop", w);
+	if (st->thread >= PP_MAX_VCPUS)
+		return fail_at(run, st, "only a vCPU's own thread stops", w);
+	for (i++; i < s->nsteps && s->step[i].thread == st->thread; i++)
+		if (!is_hosts(&s->step[i]))
+			return fail_at(run, &s->step[i],
+				       "behind 'stops' come only expectations of verdicts",
+				       scn_ops[s->step[i].op].word);
 	return true;
 }
 
@@ -434,9 +509,8 @@ static bool compile_step(struct run *run, unsigned i)
 
 	if (st->op == PP_COMMENT)
 		return true;
-	if ((st->op == PP_LET || st->op == PP_FIND) && st->label >= PP_VARIABLES)
-		return error_set(run->err, "%s:%u: variables are 0 to %u", run->s->name, st->line,
-				 PP_VARIABLES - 1);
+	if (!check_place(run, i))
+		return false;
 	if (st->op == PP_CALLOUT) {
 		if (!run_import(run, w, false, &n))
 			return fail_at(run, st, "no module of this scenario imports that", w);
@@ -449,7 +523,7 @@ static bool compile_step(struct run *run, unsigned i)
 			return false;
 		return emit(run, st, &pp, o, check_of(st->op), false);
 	}
-	if (st->op == PP_EXPECT || (check_of(st->op) != CHECK_NONE && st->op != PP_EXPECT_NONE)) {
+	if (st->op == PP_STOPS || (check_of(st->op) != CHECK_NONE && st->op != PP_EXPECT_NONE)) {
 		/* all of it is the host's */
 		pp.nargs = pp.nkeys = 0;
 		return emit(run, st, &pp, o, check_of(st->op), group_ends(run, i));
@@ -482,12 +556,14 @@ bool run_compile(struct run *run)
 	run->norigin = 0;
 	if (!put(run, &head, sizeof(head)))
 		return false;
-	for (unsigned i = 0, t = 0; t < PP_MAX_VCPUS; t++) {
+	for (unsigned i = 0, t = 0; t < PP_THREADS; t++) {
 		head.thread[t].offset = (uint32_t)run->program.size;
 		head.thread[t].first = run->norigin;
-		for (; i < s->nsteps && s->step[i].thread == t; i++)
+		for (; i < s->nsteps && s->step[i].thread == t; i++) {
 			if (!compile_step(run, i))
 				return false;
+			head.thread[t].stops |= s->step[i].op == PP_STOPS;
+		}
 		head.thread[t].count = run->norigin - head.thread[t].first;
 	}
 	head.steps = run->norigin;

@@ -457,6 +457,20 @@ static bool range(struct parser *p, uint32_t *first, uint32_t *last)
 	return true;
 }
 
+static bool config_range(struct parser *p, struct scn_module *m)
+{
+	uint64_t a = 0, b = 0;
+
+	if (!small_number(p, 255, &a) || !small_number(p, 255, &b))
+		return false;
+	if (a < 0x40 || b < a)
+		return bad(p, "bytes of configuration space are 0x40 to 0xff, first to last", NULL,
+			   0);
+	m->config_first = (uint8_t)a;
+	m->config_last = (uint8_t)b;
+	return true;
+}
+
 static bool module_option(struct parser *p, struct scn_module *m, const char *tok, size_t len)
 {
 	const char *eq = memchr(tok, '=', len);
@@ -475,6 +489,8 @@ static bool module_option(struct parser *p, struct scn_module *m, const char *to
 	} else if (same(tok, len, "msr")) {
 		m->wanted |= 1u << GM_PRIV_MSR;
 		return range(p, &m->msr_first, &m->msr_last);
+	} else if (same(tok, len, "config")) {
+		return config_range(p, m);
 	} else if (same(tok, len, "unbound"))
 		m->flags |= SCN_UNBOUND;
 	else if (same(tok, len, "unannounced"))
@@ -545,11 +561,11 @@ static bool thread(struct parser *p)
 
 	if ((p->seen & 3) != 3)
 		return bad(p, "'scenario' and 'title' come before the first thread", NULL, 0);
-	if (!small_number(p, PP_MAX_VCPUS - 1, &n))
+	if (!small_number(p, PP_THREADS - 1, &n))
 		return false;
 	if ((int)n <= p->thread)
 		return bad(p, "threads come in ascending order, each once", NULL, 0);
-	if (n >= p->s->vcpus)
+	if (n >= p->s->vcpus && n < PP_MAX_VCPUS)
 		return bad(p, "there are not so many vCPUs ('vcpus N' above)", NULL, 0);
 	p->thread = (int)n;
 	return line_end(p);

@@ -139,6 +139,8 @@ static void print_module(FILE *f, const struct scenario *s, const struct scn_mod
 		fprintf(f, " ioport %u %u", m->port_first, m->port_last);
 	if (m->wanted >> GM_PRIV_MSR & 1)
 		fprintf(f, " msr %u %u", m->msr_first, m->msr_last);
+	if (m->config_last)
+		fprintf(f, " config %u %u", m->config_first, m->config_last);
 	for (unsigned i = 0; i < 4; i++) {
 		unsigned v = ((const uint8_t *)m)[scn_policies[i].offset];
 

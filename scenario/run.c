@@ -9,18 +9,10 @@
 
 #include "scenario/run.h"
 #include "vmm/compare.h"
-#include "wrap/wrap.h"
 
 #define MAX_MODULE_BYTES (4u << 20)
 #define DEFAULT_BUDGET 20000000ull
 #define DOORBELL_SECRET 0x5ec2e7d0u
-
-/* What one module is made of; kept until the VM is gone. */
-struct loaded {
-	struct blob object;
-	struct wrap_result wrapped;
-	struct guard_binding binding;
-};
 
 static bool read_corpus(const struct run *run, const char *rel, struct blob *b)
 {
@@ -115,6 +107,10 @@ static bool set_up(struct run *run, struct loaded *loaded)
 		return false;
 	ok = vm_load_guest(run->vm, "puppet.elf", &elf, run->err);
 	blob_free(&elf);
+	for (unsigned i = 0; i < run->s->nmodules; i++)
+		if (run->s->module[i].config_last)
+			vm_pci_allow(run->vm, run->s->module[i].config_first,
+				     run->s->module[i].config_last);
 	if (!ok || (device && !vm_add_doorbell(run->vm, DOORBELL_SECRET, run->err)) ||
 	    !load_modules(run, loaded))
 		return false;
@@ -161,6 +157,7 @@ bool scenario_run(const struct scenario *s, const struct scenario_options *opt,
 
 	memset(loaded, 0, sizeof(loaded));
 	memset(result, 0, sizeof(*result));
+	run.loaded = loaded;
 	run.vm = vm_create(&cfg, err);
 	if (!run.vm)
 		return false;

@@ -5,11 +5,13 @@
 
 #include "scenario/scn.h"
 #include "vmm/vm.h"
+#include "wrap/wrap.h"
 
 /* What the host does when the puppet tells it that a step is done. */
 enum run_check {
 	CHECK_NONE,
 	CHECK_LINE,    /* expect: the next judged line */
+	CHECK_MAYBE,   /* maybe: the same, if it is that */
 	CHECK_NOTHING, /* expect-none */
 	CHECK_HONEST,  /* ENTER-CALL ok, LEAVE-RETURN ok, and no more */
 	CHECK_OUTSIDE, /* TOUCH lines and no others */
@@ -21,7 +23,17 @@ enum run_check {
 	CHECK_UNREGISTER,
 	CHECK_RESET,
 	CHECK_FAIL_NEXT,
+	CHECK_REGISTER,
 	CHECK_RELOAD
+};
+
+/* How a vCPU may end that does not come to its list's end: `stops`. */
+enum run_stop {
+	STOP_NONE,
+	STOP_STOPPED, /* lower-failed: for good */
+	STOP_RESET,   /* off, and nobody starts it again */
+	STOP_TRIPLE,  /* a triple fault, which ends the run */
+	STOP_VM	      /* the guard stops the VM */
 };
 
 /* One step of the puppet's program and where it came from. */
@@ -30,6 +42,13 @@ struct run_origin {
 	uint8_t check;
 	uint8_t op; /* of the puppet's step */
 	bool last;  /* of a group of expectations: nothing else may have been judged */
+};
+
+/* What one module is made of; kept until the VM is gone. */
+struct loaded {
+	struct blob object;
+	struct wrap_result wrapped;
+	struct guard_binding binding;
 };
 
 struct run {
@@ -47,6 +66,8 @@ struct run {
 	struct blob program;
 	struct run_origin *origin;
 	unsigned norigin;
+	bool preempts;		     /* some step is `preempt` */
+	struct loaded *loaded;	     /* what the modules were made of */
 	size_t cursor[PP_MAX_VCPUS]; /* log lines of each vCPU that are accounted for */
 };
 
@@ -65,6 +86,21 @@ bool run_shared(struct run *run, const char *name, uint64_t *gva);
 bool run_resolve(void *run, const char *name, uint64_t *gva);
 /* Privileges of a loaded module, by kinds. */
 uint64_t run_privileges(const struct gm_header *m, uint8_t kinds);
+
+/* Of `stops`: STOP_NONE if there is no such word. */
+enum run_stop run_stop_of(const char *word);
+
+/* ---- mutate.c ---- */
+/*
+ * The administrator registers a copy of module m in which one field of the manifest or of the
+ * binding is changed: the index-th record's. The binding names the changed manifest's digest, so
+ * nothing but the field can be the reason of a refusal. What is accepted is unregistered at once.
+ * false with *err: no such field or record.
+ */
+bool run_register(struct run *run, unsigned m, const char *field, uint64_t index, uint64_t value,
+		  enum guard_verdict *verdict, struct error *err);
+/* All fields, for tests: NULL behind the last. */
+const char *run_field(unsigned n);
 
 /* ---- check.c ---- */
 /* vm_host_fn: the puppet has told that a step is done. */

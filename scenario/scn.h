@@ -49,7 +49,8 @@ struct scn_module {
 	uint8_t required; /* kinds that policy requires */
 	uint32_t chains;
 	uint32_t port_first, port_last, msr_first, msr_last;
-	uint32_t line; /* for messages */
+	uint8_t config_first, config_last; /* of PCI configuration space; 0 0: nothing */
+	uint32_t line;			   /* for messages */
 };
 
 #define SCN_DEFAULT_CHAINS 16u

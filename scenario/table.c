@@ -137,7 +137,8 @@ uint32_t scn_step_keys(uint8_t op)
 	case PP_RETURN: return gprs | flags;
 	case PP_IRET: return gprs | flags | 1u << PP_KEY_RIP;
 	case PP_EXPECT:
-		return 1u << PP_KEY_SITE | 1u << PP_KEY_ACT | 1u << PP_KEY_CAUSE |
+	case PP_MAYBE:
+		return 1u << PP_KEY_OR | 1u << PP_KEY_SITE | 1u << PP_KEY_ACT | 1u << PP_KEY_CAUSE |
 		       1u << PP_KEY_MODULE | 1u << PP_KEY_VIEW;
 	default: return 0;
 	}

@@ -63,7 +63,15 @@ static void test_errors_name_their_line(void **state)
 	refused("scenario A\ntitle x\nmodule a stack=deep\n", 3, "not a module option");
 	refused("scenario A\ntitle x\nmodule a bound=gold\n", 3, "not a kind");
 	refused("scenario A\ntitle x\nmodule a ioport 1\n", 3, "a number is missing");
+	refused("scenario A\ntitle x\nmodule a config 0 3\n", 3, "configuration space");
+	refused("scenario A\ntitle x\nmodule a config 0x44 0x43\n", 3, "configuration space");
 	refused(HEAD "thread 1\nthread 0\n", 7, "ascending");
+	refused(HEAD "thread 2\n", 6, "not so many vCPUs");
+	refused(HEAD "thread 8\n", 6, "not a number up to 7");
+	refused(HEAD "thread 0\nstops\n", 7, "a name is missing");
+	refused(HEAD "thread 0\nregister counter:gate.x 1\n", 7, "an operand is missing");
+	refused(HEAD "thread 0\nconfig-read3 1\n", 7, "no such step");
+	refused(HEAD "thread 0\nsettle rax=1\n", 7, "not understood");
 	refused(HEAD "thread 0\nfly\n", 7, "no such step: 'fly'");
 	refused(HEAD "thread 0\n\n\ncall\n", 9, "an operand is missing");
 	refused(HEAD "thread 0\nnever ever\n", 7, "not understood: 'ever'");
@@ -169,7 +177,7 @@ static void test_parse_header(void **state)
 	struct scenario *s = parse(
 		"# a question\n#\nscenario E8-b\ntitle some words\nclass race\nvcpus 3\nram 32\n"
 		"module counter device mwait ioport 16 31 msr 0x10 0x20 stack=exact "
-		"registers=scrub mapping=locked refusal=quarantine chains=5 "
+		"config 0x60 0x63 registers=scrub mapping=locked refusal=quarantine chains=5 "
 		"bound=private,device granted=none required=mwait unbound "
 		"unannounced\nthread 0\n");
 	const struct scn_module *m = &s->module[0];
@@ -191,6 +199,8 @@ static void test_parse_header(void **state)
 	assert_int_equal(m->required, 1u << GM_PRIV_MWAIT);
 	assert_int_equal(m->port_last, 31);
 	assert_int_equal(m->msr_last, 32);
+	assert_int_equal(m->config_first, 0x60);
+	assert_int_equal(m->config_last, 0x63);
 	assert_int_equal(m->flags, SCN_UNBOUND | SCN_UNANNOUNCED);
 	scenario_free(s);
 }
@@ -242,9 +252,13 @@ static const char every_step[] = HEAD
 	"map-gpa a 0xd0000000 rw kernel x\nmap-new a\nprotect a\nunmap a space 1\nswap a b\nflush a\n"
 	"cr3 1\ncr0 @cr0\ncr4 @cr4+0x200000\nefer @efer\ndr0 1\ndr7 2\nraise 0x50\nsend 0x50 1\n"
 	"timer 100\nist 2 a\ngate 0x50 2\nidt 0\nannounce counter\nannounce-at counter a 3\n"
-	"withdraw counter\nstatus counter\nhypercall 1 2 3 4\nreload counter\ngrant counter device\n"
+	"withdraw counter\nstatus counter\nhypercall 1 2 3 4\nreload counter\ngrant counter device\ngrant counter mwait 1\n"
 	"withhold counter private\nunregister counter\nreset-vcpu 1\nfail-next 1 0\nsignal 1\n"
-	"thread 1\nwait 1\nread8 0xffffffffffffffff\nread2 @fault+counter:x.y/z-w-8\n";
+	"maybe DEPART ok or=stack-changed or=lower-failed cause=irq\nsettle\ntss a\n"
+	"config-read1 4\nconfig-write2 4 6\nexpect-config4 0x10 0xd0000000\nstart-vcpu 1\n"
+	"register counter:gate.offset 1 0x10\nswitch 7\nyield\npreempt 300\nstops triple-fault\n"
+	"thread 1\nwait 1\nread8 0xffffffffffffffff\nread2 @fault+counter:x.y/z-w-8\n"
+	"thread 7\nsignal 2\n";
 
 static void test_round_trip_every_step(void **state)
 {

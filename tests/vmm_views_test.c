@@ -349,7 +349,7 @@ static void test_raise_and_lower(void **state)
 	assert_int_equal(vm->vcpu[1].view, GUARD_VIEW_U);
 	assert_int_equal(vm->vcpu[1].raised, 0);
 	fake_last->refuse_view = false;
-	vm_fail_next(vm, 1, 1);
+	vm_fail_next(vm, 1, 1, 1);
 	assert_false(o->raise(vm, 1, m, 1));
 	assert_true(o->raise(vm, 1, m, 1));
 	assert_false(o->lower(vm, 1, m));

@@ -113,6 +113,7 @@ bool vm_add_doorbell(struct vm *vm, uint32_t secret, struct error *err)
 		return false;
 	vm->doorbell.secret = secret;
 	vm->doorbell.gpa = dev.gpa;
+	vm_pci_create(vm);
 	vm_boot_update(vm);
 	return true;
 }

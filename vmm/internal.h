@@ -109,9 +109,10 @@ struct vm_vcpu {
 	uint8_t view;	 /* GUARD_VIEW_U or module index */
 	uint64_t raised; /* privileges of that module */
 	uint64_t last_raised[GUARD_MAX_MODULES];
-	bool seen[GUARD_MAX_MODULES]; /* last_raised holds */
-	uint64_t lines;		      /* of the log, so far */
-	bool stopped;		      /* for good: lower failed */
+	bool seen[GUARD_MAX_MODULES];	 /* last_raised holds */
+	uint64_t lines;			 /* of the log, so far */
+	bool stopped;			 /* for good: lower failed */
+	unsigned fail_raise, fail_lower; /* so many calls from now on fail: tests of R20 */
 };
 
 /* One vm_run_nested() that is under way. */
@@ -162,6 +163,12 @@ struct vm {
 		uint64_t gpa;
 	} doorbell;
 
+	struct vm_pci {
+		uint8_t config[256];
+		uint8_t allowed[256]; /* bits that a guest may write */
+		uint32_t address;     /* port 0xcf8 */
+	} pci;
+
 	struct vm_log log;
 	struct vm_old_place old_place[VM_OLD_PLACES]; /* oldest first */
 	unsigned old_places;
@@ -174,7 +181,6 @@ struct vm {
 	unsigned nested;
 	uint64_t msr_value; /* the one register behind bound MSRs, and behind bound ports */
 	uint32_t port_value;
-	unsigned fail_raise, fail_lower; /* so many calls from now on fail: tests of R20 */
 };
 
 /* ---- memory.c ---- */
@@ -277,6 +283,14 @@ bool vm_status_create(struct vm *vm, struct error *err);
 void vm_console_byte(struct vm *vm, char c);
 /* No bound range of m has ports or MSRs that cannot be guarded. */
 bool vm_ports_check(const struct vm_module *m, const char *name, struct error *err);
+
+/* A number without a guest-physical address was touched: reported as TOUCH. */
+void vm_touch_port(struct vm *vm, unsigned vcpu);
+
+/* ---- pci.c: configuration space of the doorbell; true: these ports are its ---- */
+void vm_pci_create(struct vm *vm);
+bool vm_pci_in(struct vm *vm, uint16_t port, unsigned width, uint32_t *value);
+bool vm_pci_out(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width, uint32_t value);
 
 /* ---- load_module.c ---- */
 void vm_module_free(struct vm_module *m);

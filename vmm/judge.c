@@ -3,6 +3,7 @@
  * The one way from an engine to the guard core: judge, log, tell. What the decision says is the
  * engine's to carry out; the view is already set when this returns (ops.c).
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "vmm/internal.h"
@@ -101,8 +102,38 @@ bool vm_reset_vcpu(struct vm *vm, unsigned vcpu)
 	return v == GUARD_V_OK;
 }
 
-void vm_fail_next(struct vm *vm, unsigned raises, unsigned lowers)
+bool vm_try_register(struct vm *vm, const struct blob *manifest,
+		     const struct guard_binding *binding, enum guard_verdict *verdict)
 {
-	vm->fail_raise = raises;
-	vm->fail_lower = lowers;
+	/* 0 if manifest or policy is out of bounds; then registering refuses it. */
+	size_t len = guard_work_size(manifest->data, manifest->size, &binding->policy);
+	void *work = len ? aligned_alloc(64, (len + 63) & ~(size_t)63) : NULL;
+	unsigned index = GUARD_VIEW_U;
+	struct guard_decision d;
+
+	if (len && !work)
+		return false;
+	*verdict = guard_register(vm->guard, manifest->data, manifest->size, binding, work, len,
+				  &index, &d);
+	vm_record(vm, 0, &d);
+	if (*verdict == GUARD_V_OK) {
+		guard_unregister(vm->guard, index, &d);
+		vm_record(vm, 0, &d);
+	}
+	free(work);
+	return true;
+}
+
+bool vm_is_off(const struct vm *vm, unsigned vcpu, bool stopped)
+{
+	return vcpu < vm->cfg.vcpus && vm->vcpu[vcpu].stopped == stopped &&
+	       (stopped || vm->ops->run_state(vm->engine, vcpu) == ENGINE_OFF);
+}
+
+void vm_fail_next(struct vm *vm, unsigned vcpu, unsigned raises, unsigned lowers)
+{
+	if (vcpu >= vm->cfg.vcpus)
+		return;
+	vm->vcpu[vcpu].fail_raise = raises;
+	vm->vcpu[vcpu].fail_lower = lowers;
 }

@@ -58,8 +58,8 @@ static bool do_raise(void *vmm, unsigned vcpu, unsigned module, uint64_t privile
 
 	if (vcpu >= vm->cfg.vcpus || module >= GUARD_MAX_MODULES || !vm->module[module])
 		return false;
-	if (vm->fail_raise) {
-		vm->fail_raise--;
+	if (vm->vcpu[vcpu].fail_raise) {
+		vm->vcpu[vcpu].fail_raise--;
 		return false;
 	}
 	v = &vm->vcpu[vcpu];
@@ -92,8 +92,8 @@ static bool do_lower(void *vmm, unsigned vcpu, unsigned module)
 
 	if (vcpu >= vm->cfg.vcpus || vm->vcpu[vcpu].view != module)
 		return false;
-	if (vm->fail_lower) {
-		vm->fail_lower--;
+	if (vm->vcpu[vcpu].fail_lower) {
+		vm->vcpu[vcpu].fail_lower--;
 		return false;
 	}
 	if (!vm->ops->set_view(vm->engine, vcpu, GUARD_VIEW_U, false))

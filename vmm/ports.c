@@ -42,6 +42,7 @@ static const struct {
 	{ GM_PRIV_IOPORT, GH_PORT_CROSS, GH_PORT_CROSS, "the port of crossings" },
 	{ GM_PRIV_IOPORT, GH_PORT_CONSOLE, GH_PORT_CONSOLE, "the console" },
 	{ GM_PRIV_IOPORT, GH_PORT_EXIT, GH_PORT_TIMER, "the machine's own ports" },
+	{ GM_PRIV_IOPORT, 0xcf8, 0xcff, "PCI configuration space, which is emulated" },
 	{ GM_PRIV_MSR, 0x10, 0x10, "TSC, which RDTSC reads" },
 	{ GM_PRIV_MSR, 0xc0000100, 0xc0000102,
 	  "the bases of FS and GS, which WRFSBASE and SWAPGS set" },
@@ -96,7 +97,7 @@ static bool may_use(const struct vm *vm, unsigned vcpu, uint32_t kind, uint32_t 
 }
 
 /* A bound port or register number without the privilege: reported, with no address to show. */
-static void touch(struct vm *vm, unsigned vcpu)
+void vm_touch_port(struct vm *vm, unsigned vcpu)
 {
 	struct guard_event ev = { .type = GUARD_EV_TOUCH, .vcpu = vcpu, .gpa = UINT64_MAX };
 	struct guard_decision d;
@@ -122,7 +123,7 @@ static enum access access_to(struct vm *vm, unsigned vcpu, uint32_t kind, uint32
 		if (!reserved(vm, kind, first + i))
 			continue;
 		if (!may_use(vm, vcpu, kind, first + i)) {
-			touch(vm, vcpu);
+			vm_touch_port(vm, vcpu);
 			return ACCESS_DENIED;
 		}
 		vm_watch_used(vm, vcpu, kind, first + i);
@@ -144,9 +145,14 @@ bool vm_msr_denied(struct vm *vm, unsigned vcpu, uint32_t msr)
 
 uint32_t vm_port_in(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width)
 {
-	if (access_to(vm, vcpu, GM_PRIV_IOPORT, port, width) == ACCESS_BOUND)
-		return vm->port_value;
-	return 0xffffffff;
+	uint32_t value = 0xffffffff;
+
+	switch (access_to(vm, vcpu, GM_PRIV_IOPORT, port, width)) {
+	case ACCESS_BOUND: return vm->port_value;
+	case ACCESS_FREE: vm_pci_in(vm, port, width, &value); break;
+	case ACCESS_DENIED: break;
+	}
+	return value;
 }
 
 /* A vCPU that waits for the turn of a nested run is off, too, but not to be started. */
@@ -172,6 +178,8 @@ void vm_port_out(struct vm *vm, unsigned vcpu, uint16_t port, unsigned width, ui
 	case ACCESS_BOUND: vm->port_value = value; return;
 	case ACCESS_FREE: break;
 	}
+	if (vm_pci_out(vm, vcpu, port, width, value))
+		return;
 	if (port == GH_PORT_CONSOLE)
 		vm_console_byte(vm, (char)value);
 	else if (port == GH_PORT_START_VCPU && startable(vm, n))

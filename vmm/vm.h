@@ -148,16 +148,27 @@ bool vm_add_device(struct vm *vm, const struct vm_device *dev, struct error *err
 /* The sample device of vmm/abi.h. *rings (if not NULL) reads back its state. */
 bool vm_add_doorbell(struct vm *vm, uint32_t secret, struct error *err);
 uint64_t vm_doorbell_rings(const struct vm *vm);
+/* The binding lets the guest write bytes first..last of the doorbell's configuration space. */
+void vm_pci_allow(struct vm *vm, unsigned first, unsigned last);
 
 /* The guard's side. */
 struct guard *vm_guard(struct vm *vm);
 bool vm_grant(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges, bool give);
 /* The administrator's UNREGISTER, logged for vCPU 0. */
 bool vm_unregister(struct vm *vm, unsigned module);
+/*
+ * The administrator's REGISTER of another manifest, whose code nobody has loaded: judged, logged
+ * for vCPU 0, and unregistered at once if it was accepted. Nothing else of the VM changes. false:
+ * no memory.
+ */
+bool vm_try_register(struct vm *vm, const struct blob *manifest,
+		     const struct guard_binding *binding, enum guard_verdict *verdict);
 /* INIT or removal of a vCPU: lowered, its running chain dropped, off until port 0xf5 starts it. */
 bool vm_reset_vcpu(struct vm *vm, unsigned vcpu);
-/* The next so many raises and lowers fail (R20). */
-void vm_fail_next(struct vm *vm, unsigned raises, unsigned lowers);
+/* The vCPU executes nothing: `stopped` by the guard for good, or else off and can be started. */
+bool vm_is_off(const struct vm *vm, unsigned vcpu, bool stopped);
+/* The next so many raises and lowers of this vCPU fail (R20). */
+void vm_fail_next(struct vm *vm, unsigned vcpu, unsigned raises, unsigned lowers);
 /* Simulated time: instructions executed so far. */
 uint64_t vm_time(struct vm *vm);
 

@@ -13,6 +13,7 @@
 
 #define PP_MAGIC 0x7465707075703031ull
 #define PP_MAX_VCPUS 4u
+#define PP_THREADS 8u /* 0 to 3 belong to vCPUs, the rest to whoever switches to them */
 #define PP_MAX_ARGS 12u
 #define PP_MAX_KEYS 20u
 #define PP_IMPORTS 64u /* call-out stubs */
@@ -41,10 +42,13 @@
 	X(NEVER, "never", "")                                                                      \
 	X(HANDLER, "handler", "oA")                                                                \
 	X(IRET, "iret", "FKk")                                                                     \
+	X(SETTLE, "settle", "")                                                                    \
 	X(RETURNS, "returns", "O")                                                                 \
 	X(HONEST, "honest", "oo*")                                                                 \
 	X(OUTSIDE, "outside", "s")                                                                 \
 	X(EXPECT, "expect", "Ek")                                                                  \
+	X(MAYBE, "maybe", "Ek")                                                                    \
+	X(STOPS, "stops", "s")                                                                     \
 	X(EXPECT_NONE, "expect-none", "")                                                          \
 	X(EXPECT_GP, "expect-gp", "")                                                              \
 	X(EXPECT_PF, "expect-pf", "O")                                                             \
@@ -52,12 +56,15 @@
 	X(EXPECT_READ, "expect-read", "woo")                                                       \
 	X(EXPECT_REG, "expect-reg", "go")                                                          \
 	X(EXPECT_RESULT, "expect-result", "o")                                                     \
+	X(EXPECT_CONFIG, "expect-config", "woo")                                                   \
 	X(EXPECT_UNPRIVILEGED, "expect-unprivileged", "")                                          \
 	X(EXPECT_SUSPENDED, "expect-suspended", "so")                                              \
 	X(EXPECT_RINGS, "expect-rings", "o")                                                       \
 	X(READ, "read", "wo")                                                                      \
 	X(WRITE, "write", "woo")                                                                   \
 	X(AWAIT, "await", "woo")                                                                   \
+	X(CONFIG_READ, "config-read", "wo")                                                        \
+	X(CONFIG_WRITE, "config-write", "woo")                                                     \
 	X(POKE, "poke", "soo")                                                                     \
 	X(COPY, "copy", "ooo")                                                                     \
 	X(LET, "let", "no")                                                                        \
@@ -80,6 +87,7 @@
 	X(TIMER, "timer", "o")                                                                     \
 	X(IST, "ist", "no")                                                                        \
 	X(GATE, "gate", "on")                                                                      \
+	X(TSS, "tss", "o")                                                                         \
 	X(IDT, "idt", "o")                                                                         \
 	X(ANNOUNCE, "announce", "s")                                                               \
 	X(ANNOUNCE_AT, "announce-at", "soo")                                                       \
@@ -87,11 +95,16 @@
 	X(STATUS, "status", "s")                                                                   \
 	X(HYPERCALL, "hypercall", "oooo")                                                          \
 	X(RELOAD, "reload", "s")                                                                   \
-	X(GRANT, "grant", "so")                                                                    \
-	X(WITHHOLD, "withhold", "so")                                                              \
+	X(GRANT, "grant", "soO")                                                                   \
+	X(WITHHOLD, "withhold", "soO")                                                             \
 	X(UNREGISTER, "unregister", "s")                                                           \
 	X(RESET, "reset-vcpu", "n")                                                                \
+	X(START, "start-vcpu", "n")                                                                \
+	X(REGISTER, "register", "soo")                                                             \
 	X(FAIL_NEXT, "fail-next", "oo")                                                            \
+	X(SWITCH, "switch", "n")                                                                   \
+	X(YIELD, "yield", "")                                                                      \
+	X(PREEMPT, "preempt", "o")                                                                 \
 	X(SIGNAL, "signal", "n")                                                                   \
 	X(WAIT, "wait", "n")
 
@@ -124,7 +137,8 @@ enum pp_op { PP_OPS(PP_ENUM_OP) PP_OP_COUNT };
 	X(ACT, "act")                                                                              \
 	X(CAUSE, "cause")                                                                          \
 	X(MODULE, "module")                                                                        \
-	X(VIEW, "view")
+	X(VIEW, "view")                                                                            \
+	X(OR, "or")
 
 #define PP_ENUM_KEY(id, word) PP_KEY_##id,
 enum pp_key { PP_KEYS(PP_ENUM_KEY) PP_KEY_COUNT };
@@ -215,7 +229,7 @@ enum pp_fail {
 	PP_FAIL_EVENT,	  /* an exception or interrupt nobody expected: got vector, want RIP */
 	PP_FAIL_NO_EVENT, /* one was expected: want vector, got kind of arrival */
 	PP_FAIL_CALLOUT,  /* got import (or none: ~0), want import */
-	PP_FAIL_ABSENT,	  /* no such context, space or page */
+	PP_FAIL_ABSENT,	  /* no such context, space, page or thread */
 	PP_FAIL_TIMEOUT,  /* wait */
 	PP_FAIL_RETURNED, /* the call should have returned: got kind of arrival */
 	PP_FAIL_FULL	  /* contexts or pages used up */
@@ -234,7 +248,7 @@ struct pp_thread {
 	uint32_t offset; /* of its first step, from the header */
 	uint32_t first;	 /* index of its first step */
 	uint32_t count;
-	uint32_t pad;
+	uint32_t stops; /* it does not reach its end, and nobody shall wait for it */
 };
 
 struct pp_program {
@@ -243,7 +257,7 @@ struct pp_program {
 	uint32_t steps;
 	uint32_t results; /* offset of struct pp_result[steps] */
 	uint32_t size;
-	struct pp_thread thread[PP_MAX_VCPUS];
+	struct pp_thread thread[PP_THREADS];
 };
 
 #endif

@@ -20,12 +20,15 @@
 struct cpu puppet_cpu[PP_MAX_VCPUS];
 const struct gh_boot *puppet_boot;
 
-uint8_t puppet_stacks[PP_MAX_VCPUS][PP_STACKS][PUPPET_STACK] __attribute__((aligned(4096)));
+/* PP_STACKS for each vCPU, then one for each thread that belongs to none. */
+#define STACKS (PP_MAX_VCPUS * PP_STACKS + PP_THREADS - PP_MAX_VCPUS)
+uint8_t puppet_stacks[STACKS][PUPPET_STACK] __attribute__((aligned(4096)));
 uint64_t puppet_shared[PP_SHARED][8] __attribute__((aligned(64)));
 uint64_t puppet_scratch[512] __attribute__((aligned(4096)));
 
 static uint8_t engine_stack[PP_MAX_VCPUS][PUPPET_STACK] __attribute__((aligned(4096)));
 static struct context contexts[CONTEXTS];
+static struct thread threads[PP_THREADS]; /* all but those that run */
 static uint32_t signals[PP_LABELS];
 static volatile uint8_t finished[PP_MAX_VCPUS];
 static struct pp_program *program;
@@ -48,7 +51,7 @@ void *memcpy(void *to, const void *from, size_t n)
 
 static void fail(struct cpu *c, enum pp_fail why, uint64_t got, uint64_t want)
 {
-	struct pp_result *r = &results[c->now];
+	struct pp_result *r = &results[c->t.now];
 
 	if (r->fail != PP_OK)
 		return;
@@ -61,24 +64,29 @@ static void fail(struct cpu *c, enum pp_fail why, uint64_t got, uint64_t want)
 
 static struct context *innermost(struct cpu *c)
 {
-	return c->depth ? &contexts[c->stacked[c->depth - 1]] : NULL;
+	return c->t.depth ? &contexts[c->t.stacked[c->t.depth - 1]] : NULL;
 }
 
-/* Takes the context off every vCPU's list; it is found by number, so another vCPU may do so. */
+static void unlist(struct thread *t, uint8_t n)
+{
+	unsigned to = 0;
+
+	for (unsigned i = 0; i < t->depth; i++)
+		if (t->stacked[i] != n)
+			t->stacked[to++] = t->stacked[i];
+	t->depth = (uint8_t)to;
+}
+
+/* Takes the context off every thread's list; it is found by number, so another may do so. */
 static void drop(struct context *x)
 {
 	uint8_t n = (uint8_t)(x - contexts);
 
 	x->used = 0;
-	for (unsigned v = 0; v < PP_MAX_VCPUS; v++) {
-		struct cpu *c = &puppet_cpu[v];
-		unsigned to = 0;
-
-		for (unsigned i = 0; i < c->depth; i++)
-			if (c->stacked[i] != n)
-				c->stacked[to++] = c->stacked[i];
-		c->depth = (uint8_t)to;
-	}
+	for (unsigned v = 0; v < PP_MAX_VCPUS; v++)
+		unlist(&puppet_cpu[v].t, n);
+	for (unsigned i = 0; i < PP_THREADS; i++)
+		unlist(&threads[i], n);
 }
 
 static void push_context(struct cpu *c, uint8_t kind, uint32_t number, uint8_t engine)
@@ -93,9 +101,9 @@ static void push_context(struct cpu *c, uint8_t kind, uint32_t number, uint8_t e
 						.label = PP_NO_LABEL,
 						.engine = engine,
 						.number = number,
-						.regs = c->arrived };
-		contexts[i].regs.gpr[4] = c->arrived.rsp;
-		c->stacked[c->depth++] = (uint8_t)i;
+						.regs = c->t.arrived };
+		contexts[i].regs.gpr[4] = c->t.arrived.rsp;
+		c->t.stacked[c->t.depth++] = (uint8_t)i;
 		__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
 		return;
 	}
@@ -116,6 +124,11 @@ static struct context *find_context(struct cpu *c, uint8_t kind, uint8_t label)
 	return NULL;
 }
 
+static uint64_t stack_top(unsigned n)
+{
+	return (uint64_t)puppet_stacks[n] + PUPPET_STACK - 64;
+}
+
 /* Where a kernel function called now would have its stack: below what waits, else at the top. */
 static uint64_t stack_now(struct cpu *c)
 {
@@ -123,7 +136,9 @@ static uint64_t stack_now(struct cpu *c)
 
 	if (x && !x->engine)
 		return (x->regs.rsp - 256) & ~15ull;
-	return (uint64_t)puppet_stacks[c->id][0] + PUPPET_STACK - 64;
+	return stack_top(c->current < PP_MAX_VCPUS
+				 ? c->current * PP_STACKS
+				 : c->current - PP_MAX_VCPUS + PP_MAX_VCPUS * PP_STACKS);
 }
 
 /* ---- operands ---- */
@@ -131,23 +146,23 @@ static uint64_t stack_now(struct cpu *c)
 static uint64_t dynamic(struct cpu *c, uint8_t dyn)
 {
 	struct context *x = innermost(c);
-	const struct regs *r = x ? &x->regs : &c->arrived;
+	const struct regs *r = x ? &x->regs : &c->t.arrived;
 
 	if (dyn >= PP_DYN_SAVED_RAX && dyn <= PP_DYN_SAVED_R15)
 		return r->gpr[dyn - PP_DYN_SAVED_RAX];
 	if (dyn >= PP_DYN_STACK0 && dyn <= PP_DYN_STACK3)
-		return (uint64_t)puppet_stacks[c->id][dyn - PP_DYN_STACK0] + PUPPET_STACK - 64;
+		return stack_top(c->id * PP_STACKS + dyn - PP_DYN_STACK0);
 	if (dyn >= PP_DYN_V0 && dyn <= PP_DYN_V7)
-		return c->variable[dyn - PP_DYN_V0];
+		return c->t.variable[dyn - PP_DYN_V0];
 	switch (dyn) {
 	case PP_DYN_SAVED_RIP: return r->rip;
 	case PP_DYN_SAVED_FLAGS: return r->flags;
-	case PP_DYN_RESULT: return c->result;
+	case PP_DYN_RESULT: return c->t.result;
 	case PP_DYN_STACK: return stack_now(c);
 	case PP_DYN_CR0: return read_cr0();
 	case PP_DYN_CR4: return read_cr4();
 	case PP_DYN_EFER: return rdmsr(0xc0000080);
-	case PP_DYN_FAULT: return c->fault;
+	case PP_DYN_FAULT: return c->t.fault;
 	default: return 0;
 	}
 }
@@ -226,8 +241,10 @@ static void go(struct cpu *c, struct regs *r)
 {
 	static struct regs out[PP_MAX_VCPUS]; /* the engine's stack starts over */
 
-	c->pending = 0;
+	c->t.pending = 0;
 	out[c->id] = *r;
+	if (c->preempt)
+		outl(GH_PORT_TIMER, c->preempt);
 	puppet_go(&out[c->id]);
 }
 
@@ -284,7 +301,7 @@ static void step_return(struct cpu *c, const struct pp_step *s, const struct pp_
 			r.gpr[0] = value(c, &a[0]);
 	}
 	set_keys(c, s, &r);
-	c->pending = 0;
+	c->t.pending = 0;
 	if (x->engine) {
 		drop(x);
 		return;
@@ -300,14 +317,14 @@ static void step_callout(struct cpu *c, const struct pp_step *s)
 {
 	struct context *x = innermost(c);
 
-	if (c->arrival != PP_ARRIVED_CALLOUT || !x || x->kind != PP_ARRIVED_CALLOUT) {
+	if (c->t.arrival != PP_ARRIVED_CALLOUT || !x || x->kind != PP_ARRIVED_CALLOUT) {
 		fail(c, PP_FAIL_CALLOUT, ~0ull, s->import);
 		return;
 	}
 	if (x->number != s->import)
 		fail(c, PP_FAIL_CALLOUT, x->number, s->import);
 	x->label = s->label;
-	c->pending = 0;
+	c->t.pending = 0;
 }
 
 static void step_handler(struct cpu *c, const struct pp_step *s, const struct pp_operand *a)
@@ -315,35 +332,44 @@ static void step_handler(struct cpu *c, const struct pp_step *s, const struct pp
 	uint64_t vector = s->op == PP_EXPECT_GP ? 13 : s->op == PP_EXPECT_PF ? 14 : value(c, &a[0]);
 	struct context *x = innermost(c);
 
-	if (!c->pending || c->arrival != PP_ARRIVED_EVENT || !x) {
-		fail(c, PP_FAIL_NO_EVENT, c->arrival, vector);
+	if (!c->t.pending || c->t.arrival != PP_ARRIVED_EVENT || !x) {
+		fail(c, PP_FAIL_NO_EVENT, c->t.arrival, vector);
 		return;
 	}
-	c->pending = 0;
+	c->t.pending = 0;
 	if (x->number != vector)
 		fail(c, PP_FAIL_EVENT, x->number, x->regs.rip);
-	else if (s->op == PP_EXPECT_PF && s->nargs && c->fault != value(c, &a[0]))
-		fail(c, PP_FAIL_VALUE, c->fault, value(c, &a[0]));
+	else if (s->op == PP_EXPECT_PF && s->nargs && c->t.fault != value(c, &a[0]))
+		fail(c, PP_FAIL_VALUE, c->t.fault, value(c, &a[0]));
 	if (s->op == PP_HANDLER)
 		x->label = s->label;
 	else
 		drop(x);
 }
 
+/* Whatever came last is done with: a race may have gone either way. */
+static void step_settle(struct cpu *c)
+{
+	if (c->t.pending && innermost(c))
+		drop(innermost(c));
+	c->t.pending = 0;
+	c->t.arrival = PP_ARRIVED_START;
+}
+
 static void step_returns(struct cpu *c, const struct pp_step *s, const struct pp_operand *a)
 {
-	if (c->arrival != PP_ARRIVED_RETURN)
-		fail(c, PP_FAIL_RETURNED, c->arrival, 0);
-	else if (s->nargs && c->result != value(c, &a[0]))
-		fail(c, PP_FAIL_VALUE, c->result, value(c, &a[0]));
+	if (c->t.arrival != PP_ARRIVED_RETURN)
+		fail(c, PP_FAIL_RETURNED, c->t.arrival, 0);
+	else if (s->nargs && c->t.result != value(c, &a[0]))
+		fail(c, PP_FAIL_VALUE, c->t.result, value(c, &a[0]));
 }
 
 static void step_expect_reg(struct cpu *c, const struct pp_step *s, const struct pp_operand *a)
 {
-	const struct regs *r = &c->arrived;
+	const struct regs *r = &c->t.arrived;
 	uint64_t got;
 
-	if (c->arrival != PP_ARRIVED_RETURN && innermost(c))
+	if (c->t.arrival != PP_ARRIVED_RETURN && innermost(c))
 		r = &innermost(c)->regs;
 	got = s->sub == PP_KEY_RIP     ? r->rip
 	      : s->sub == PP_KEY_FLAGS ? r->flags
@@ -361,7 +387,7 @@ static void step_find(struct cpu *c, const struct pp_step *s, const struct pp_op
 
 	for (unsigned i = 0; i < 512; i++, at += 8) {
 		if (load(at, 8) - low < len) {
-			c->variable[s->label & 7] = at;
+			c->t.variable[s->label & 7] = at;
 			return;
 		}
 	}
@@ -410,6 +436,119 @@ static void step_edit(struct cpu *c, const struct pp_step *s, const struct pp_op
 		fail(c, PP_FAIL_ABSENT, gva, 0);
 }
 
+/* The device's PCI configuration space: bus 0, device 1, by the two ports of old. */
+static uint16_t config_port(uint64_t offset)
+{
+	outl(0xcf8, 0x80000800u | ((uint32_t)offset & 0xfc));
+	return (uint16_t)(0xcfc + (offset & 3));
+}
+
+static void config_write(uint64_t offset, unsigned width, uint64_t v)
+{
+	uint16_t port = config_port(offset);
+
+	if (width == 1)
+		outb(port, (uint8_t)v);
+	else if (width == 2)
+		outw(port, (uint16_t)v);
+	else
+		outl(port, (uint32_t)v);
+}
+
+static void step_config(struct cpu *c, const struct pp_step *s, const struct pp_operand *a)
+{
+	uint64_t offset = value(c, a), want;
+	unsigned width = s->sub < 4 ? s->sub : 4;
+
+	if (s->op == PP_CONFIG_WRITE) {
+		config_write(offset, width, value(c, &a[1]));
+		return;
+	}
+	c->t.result = inl(config_port(offset), width);
+	if (s->op != PP_EXPECT_CONFIG)
+		return;
+	want = value(c, &a[1]) & ((1ull << 8 * width) - 1);
+	if (c->t.result != want)
+		fail(c, PP_FAIL_VALUE, c->t.result, want);
+}
+
+/* ---- threads ---- */
+
+static void park(struct cpu *c)
+{
+	struct thread *t = &threads[c->current];
+
+	c->t.vcpu = (uint8_t)c->id;
+	c->t.state = c->t.step < c->t.last || c->t.pending || c->t.preempted ? THREAD_PARKED
+									     : THREAD_ENDED;
+	*t = c->t;
+}
+
+/* Takes thread n over, if nobody else has it and its own vCPU has begun it. */
+static int take(struct cpu *c, unsigned n)
+{
+	while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
+		__asm__ volatile("pause");
+	if (threads[n].state == THREAD_RUNS || threads[n].state == THREAD_ENDED ||
+	    (threads[n].state == THREAD_NEW && n < PP_MAX_VCPUS)) {
+		__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+		return 0;
+	}
+	park(c);
+	c->t = threads[n];
+	c->t.state = threads[n].state = THREAD_RUNS;
+	c->current = n;
+	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+	return 1;
+}
+
+/* After take(): what was struck goes on by itself; for the rest the caller carries steps out. */
+static void go_on(struct cpu *c)
+{
+	struct regs r;
+
+	if (!c->t.preempted)
+		return;
+	c->t.preempted = 0;
+	r = c->t.frame;
+	go(c, &r);
+}
+
+static void step_switch(struct cpu *c, const struct pp_step *s)
+{
+	unsigned n = s->label & (PP_THREADS - 1);
+
+	if (n == c->current || take(c, n))
+		go_on(c);
+	else
+		fail(c, PP_FAIL_ABSENT, n, 0);
+}
+
+/*
+ * The scheduler: round robin over the threads that ran here last, and with `begin` those that
+ * never ran and belong to no vCPU. 0: there is none but the one that runs.
+ */
+static int schedule(struct cpu *c, int begin)
+{
+	unsigned from = c->current;
+
+	for (unsigned i = 1; i < PP_THREADS; i++) {
+		unsigned n = (from + i) % PP_THREADS;
+		const struct thread *t = &threads[n];
+		int mine = t->state == THREAD_PARKED && t->vcpu == c->id;
+		int nobodys = begin && t->state == THREAD_NEW && n >= PP_MAX_VCPUS;
+
+		if ((mine || (nobodys && t->step < t->last)) && take(c, n))
+			return 1;
+	}
+	return 0;
+}
+
+static void step_preempt(struct cpu *c, const struct pp_operand *a)
+{
+	c->preempt = (uint32_t)value(c, a);
+}
+
 /* ---- the guard's numbered calls, signals, the CPU ---- */
 
 static void hypercall(struct cpu *c, uint64_t a, uint64_t b, uint64_t cx, uint64_t d)
@@ -418,8 +557,8 @@ static void hypercall(struct cpu *c, uint64_t a, uint64_t b, uint64_t cx, uint64
 		uint64_t abcd[4] = { a, b, cx, d };
 
 		puppet_hypercall(abcd);
-		c->result = abcd[0];
-		if (c->result != GUARD_V_AGAIN)
+		c->t.result = abcd[0];
+		if (c->t.result != GUARD_V_AGAIN)
 			return;
 	}
 }
@@ -439,9 +578,9 @@ static void step_wait(struct cpu *c, const struct pp_step *s)
 {
 	unsigned n = s->label & (PP_LABELS - 1);
 
-	c->waited[n]++;
+	c->t.waited[n]++;
 	for (unsigned i = 0; i < WAIT_SPINS; i++) {
-		if (__atomic_load_n(&signals[n], __ATOMIC_ACQUIRE) >= c->waited[n])
+		if (__atomic_load_n(&signals[n], __ATOMIC_ACQUIRE) >= c->t.waited[n])
 			return;
 		pause_once(i);
 	}
@@ -480,22 +619,34 @@ static void carry_out(struct cpu *c, const struct pp_step *s)
 	case PP_IRET: step_return(c, s, a); break;
 	case PP_CALLOUT: step_callout(c, s); break;
 	case PP_NEVER:
-		while (c->depth)
+		while (c->t.depth)
 			drop(innermost(c));
-		c->pending = 0;
+		c->t.pending = 0;
 		break;
 	case PP_HANDLER:
 	case PP_EXPECT_GP:
 	case PP_EXPECT_PF:
 	case PP_EXPECT_FAULT: step_handler(c, s, a); break;
 	case PP_RETURNS: step_returns(c, s, a); break;
+	case PP_SETTLE: step_settle(c); break;
+	case PP_CONFIG_READ:
+	case PP_CONFIG_WRITE:
+	case PP_EXPECT_CONFIG: step_config(c, s, a); break;
+	case PP_SWITCH: step_switch(c, s); break;
+	case PP_YIELD:
+		if (schedule(c, 1))
+			go_on(c);
+		break;
+	case PP_PREEMPT: step_preempt(c, a); break;
+	case PP_TSS: tables_tss(c->id, value(c, a)); break;
+	case PP_START: outb(GH_PORT_START_VCPU, s->label); break;
 	case PP_EXPECT_REG: step_expect_reg(c, s, a); break;
 	case PP_EXPECT_RESULT:
-		if (c->result != value(c, a))
-			fail(c, PP_FAIL_VALUE, c->result, value(c, a));
+		if (c->t.result != value(c, a))
+			fail(c, PP_FAIL_VALUE, c->t.result, value(c, a));
 		break;
 	case PP_OUTSIDE: step_outside(c, a); break;
-	case PP_READ: c->result = load(value(c, a), s->sub); break;
+	case PP_READ: c->t.result = load(value(c, a), s->sub); break;
 	case PP_EXPECT_READ: {
 		uint64_t got = load(value(c, a), s->sub), want = value(c, &a[1]);
 
@@ -519,7 +670,7 @@ static void carry_out(struct cpu *c, const struct pp_step *s)
 			store(to + i, 1, load(from + i, 1));
 		break;
 	}
-	case PP_LET: c->variable[s->label & 7] = value(c, a); break;
+	case PP_LET: c->t.variable[s->label & 7] = value(c, a); break;
 	case PP_FIND: step_find(c, s, a); break;
 	case PP_MAP:
 	case PP_MAP_GPA:
@@ -574,7 +725,10 @@ static int claims(uint8_t op)
 	case PP_HANDLER:
 	case PP_IRET:
 	case PP_RETURNS:
+	case PP_SETTLE:
+	case PP_STOPS:
 	case PP_EXPECT:
+	case PP_MAYBE:
 	case PP_EXPECT_NONE:
 	case PP_EXPECT_GP:
 	case PP_EXPECT_PF:
@@ -588,7 +742,7 @@ static void unclaimed(struct cpu *c)
 {
 	struct context *x = innermost(c);
 
-	c->pending = 0;
+	c->t.pending = 0;
 	if (!x)
 		return;
 	if (x->kind == PP_ARRIVED_EVENT) {
@@ -604,17 +758,27 @@ static void tell_host(uint32_t step)
 	__asm__ volatile("outb %%al, %1" : : "a"(step), "Nd"((uint16_t)GH_PORT_HOST) : "memory");
 }
 
-static void finish(struct cpu *c) __attribute__((noreturn));
+/* The list of the present thread is at its end: another one's turn, or none is left here. */
 static void finish(struct cpu *c)
 {
-	if (c->pending && c->last > 0) {
-		c->now = c->last - 1;
+	if (c->t.pending && c->t.last > 0) {
+		c->t.now = c->t.last - 1;
 		unclaimed(c);
+	}
+	c->t.pending = 0;
+	if (c->current != c->id && take(c, c->id)) {
+		go_on(c);
+		return;
+	}
+	if (schedule(c, 0)) {
+		go_on(c);
+		return;
 	}
 	finished[c->id] = 1;
 	if (c->id == 0) {
 		for (unsigned v = 1; v < program->vcpus; v++)
-			for (unsigned i = 0; i < 8 * WAIT_SPINS && !finished[v]; i++)
+			for (unsigned i = 0;
+			     i < 8 * WAIT_SPINS && !finished[v] && !program->thread[v].stops; i++)
 				pause_once(i);
 		outb(GH_PORT_EXIT, 0);
 	}
@@ -625,19 +789,23 @@ static void finish(struct cpu *c)
 static void run(struct cpu *c) __attribute__((noreturn));
 static void run(struct cpu *c)
 {
-	while (c->step < c->last) {
-		const struct pp_step *s = (const struct pp_step *)c->next;
+	for (;;) {
+		const struct pp_step *s = (const struct pp_step *)c->t.next;
+		uint32_t n = c->t.step;
 
-		c->now = c->step++;
-		c->next += s->size;
-		if (c->pending && !claims(s->op))
+		if (n >= c->t.last) {
+			finish(c);
+			continue;
+		}
+		c->t.now = c->t.step++;
+		c->t.next += s->size;
+		if (c->t.pending && !claims(s->op))
 			unclaimed(c);
-		results[c->now].done = 1;
+		results[n].done = 1;
 		carry_out(c, s);
 		if (s->check)
-			tell_host(c->now);
+			tell_host(n);
 	}
-	finish(c);
 }
 
 void puppet_arrived(unsigned kind)
@@ -646,20 +814,33 @@ void puppet_arrived(unsigned kind)
 
 	/* struct cpu lies at the GS base, but its address is needed, too */
 	c = (struct cpu *)rdmsr(0xc0000101);
-	c->arrival = (uint8_t)kind;
+	/* The timer runs for foreign code alone: a switch takes longer than many a period. */
+	if (c->preempt)
+		outl(GH_PORT_TIMER, 0);
+	if (kind == PP_ARRIVED_EVENT && c->vector == GH_TIMER_VECTOR && c->preempt && !c->inside) {
+		c->t.frame = c->arrived;
+		c->t.frame.gpr[4] = c->arrived.rsp;
+		c->t.preempted = 1;
+		c->inside = 1;
+		schedule(c, 1);
+		go_on(c);
+		run(c);
+	}
+	c->t.arrived = c->arrived;
+	c->t.arrival = (uint8_t)kind;
 	if (kind == PP_ARRIVED_RETURN) {
-		c->result = c->arrived.gpr[0];
+		c->t.result = c->t.arrived.gpr[0];
 	} else if (kind == PP_ARRIVED_CALLOUT) {
 		/* as a function finds itself called; an event's frame brings its own */
-		c->arrived.cs = KERNEL_CS;
-		c->arrived.ss = KERNEL_SS;
+		c->t.arrived.cs = KERNEL_CS;
+		c->t.arrived.ss = KERNEL_SS;
 		push_context(c, PP_ARRIVED_CALLOUT, (uint32_t)c->import, 0);
-		c->pending = 1;
+		c->t.pending = 1;
 	} else {
 		if (c->vector == 14)
-			c->fault = read_cr2();
+			c->t.fault = read_cr2();
 		push_context(c, PP_ARRIVED_EVENT, (uint32_t)c->vector, (uint8_t)c->inside);
-		c->pending = 1;
+		c->t.pending = 1;
 	}
 	c->inside = 1;
 	run(c);
@@ -678,6 +859,17 @@ static void set_x(volatile uint8_t *where)
 		where[i] = x[puppet_boot->x_kind][i];
 }
 
+static void threads_init(void)
+{
+	for (unsigned n = 0; n < PP_THREADS; n++) {
+		const struct pp_thread *p = &program->thread[n];
+
+		threads[n].step = p->first;
+		threads[n].last = p->first + p->count;
+		threads[n].next = (const uint8_t *)program + p->offset;
+	}
+}
+
 void puppet_start(const struct gh_boot *boot, unsigned vcpu)
 {
 	struct cpu *c = &puppet_cpu[vcpu];
@@ -691,13 +883,22 @@ void puppet_start(const struct gh_boot *boot, unsigned vcpu)
 	}
 	results = (struct pp_result *)((uint8_t *)program + program->results);
 	tables_load(vcpu);
-	c->id = vcpu;
-	c->stack = (uint64_t)engine_stack[vcpu] + PUPPET_STACK;
-	c->inside = 1;
-	c->step = program->thread[vcpu].first;
-	c->last = c->step + program->thread[vcpu].count;
-	c->next = (const uint8_t *)program + program->thread[vcpu].offset;
 	wrmsr(0xc0000101, (uint64_t)c);
+	c->inside = 1;
+	if (c->t.state == THREAD_RUNS) {
+		/* reset and started again: nothing is open any more, the list goes on */
+		while (c->t.depth)
+			drop(innermost(c));
+		c->t.pending = 0;
+		c->t.arrival = PP_ARRIVED_START;
+		run(c);
+	}
+	c->id = c->current = vcpu;
+	c->stack = (uint64_t)engine_stack[vcpu] + PUPPET_STACK;
+	if (vcpu == 0)
+		threads_init();
+	c->t = threads[vcpu];
+	c->t.state = threads[vcpu].state = THREAD_RUNS;
 	if (vcpu == 0) {
 		page_init();
 		set_x(puppet_hypercall_x);

@@ -53,6 +53,28 @@ struct context {
 
 #define CONTEXTS 32u
 
+enum thread_state { THREAD_NEW, THREAD_RUNS, THREAD_PARKED, THREAD_ENDED };
+
+/* What a switch from one thread to another exchanges. There is no C stack among it. */
+struct thread {
+	uint8_t state;	     /* enum thread_state */
+	uint8_t vcpu;	     /* where it ran last */
+	uint8_t preempted;   /* it goes on at `frame`, not with its next step */
+	uint8_t arrival;     /* enum pp_arrival of the last */
+	uint8_t pending;     /* it is a call-out or event that no step has claimed yet */
+	uint8_t depth;	     /* contexts of this thread, innermost last */
+	uint32_t step, last; /* index of the next step, and of the one behind the last */
+	uint32_t now;	     /* the step that is carried out */
+	const uint8_t *next;
+	uint8_t stacked[CONTEXTS];
+	uint64_t result; /* RAX of the last return or hypercall */
+	uint64_t fault;	 /* CR2 of the last page fault */
+	uint64_t variable[PP_VARIABLES];
+	uint32_t waited[PP_LABELS];
+	struct regs arrived; /* as of the last arrival */
+	struct regs frame;   /* what a timer interrupt struck */
+};
+
 struct cpu {
 	/* Where arrivals start afresh: nothing on the engine's stack outlives a step. */
 	uint64_t stack;
@@ -62,17 +84,9 @@ struct cpu {
 	struct regs arrived; /* gpr at CPU_GPR */
 
 	unsigned id;
-	uint8_t arrival;     /* enum pp_arrival of the last */
-	uint8_t pending;     /* it is a call-out or event that no step has claimed yet */
-	uint32_t step, last; /* index of the next step, and of the one behind the last */
-	uint32_t now;	     /* the step that is carried out */
-	const uint8_t *next;
-	uint8_t depth; /* contexts of this vCPU, innermost last */
-	uint8_t stacked[CONTEXTS];
-	uint64_t result; /* RAX of the last return or hypercall */
-	uint64_t fault;	 /* CR2 of the last page fault */
-	uint64_t variable[PP_VARIABLES];
-	uint32_t waited[PP_LABELS];
+	unsigned current; /* the thread that runs here */
+	uint32_t preempt; /* timer interrupts switch threads, after so many ticks; 0: off */
+	struct thread t;  /* its state while it runs here */
 };
 
 _Static_assert(offsetof(struct cpu, stack) == CPU_STACK, "entry.S");
@@ -105,7 +119,8 @@ void puppet_arrived(unsigned kind) __attribute__((noreturn));
 void tables_load(unsigned vcpu);
 void tables_ist(unsigned vcpu, unsigned n, uint64_t rsp);
 void tables_gate_ist(uint8_t vector, unsigned n);
-void tables_idt(uint64_t base); /* 0: the puppet's own */
+void tables_idt(uint64_t base);		       /* 0: the puppet's own */
+void tables_tss(unsigned vcpu, uint64_t base); /* likewise */
 
 /* paging.c */
 enum page_edit { EDIT_PROTECT, EDIT_UNMAP, EDIT_FRAME };
@@ -194,6 +209,19 @@ static inline void outb(uint16_t port, uint8_t v)
 static inline void outw(uint16_t port, uint16_t v)
 {
 	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port) : "memory");
+}
+
+static inline uint32_t inl(uint16_t port, unsigned width)
+{
+	uint32_t v = 0;
+
+	if (width == 1)
+		__asm__ volatile("inb %1, %b0" : "+a"(v) : "Nd"(port) : "memory");
+	else if (width == 2)
+		__asm__ volatile("inw %1, %w0" : "+a"(v) : "Nd"(port) : "memory");
+	else
+		__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port) : "memory");
+	return v;
 }
 
 static inline void outl(uint16_t port, uint32_t v)
