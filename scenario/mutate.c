@@ -50,7 +50,7 @@ struct field {
 		  4,                                                                               \
 		  1 },
 #define BOUND(name, type, member, first, n)                                                        \
-	{ (name),                                                                                   \
+	{ (name),                                                                                  \
 	  BINDING,                                                                                 \
 	  sizeof(type),                                                                            \
 	  offsetof(struct guard_binding, first) + offsetof(type, member),                          \
