@@ -39,7 +39,7 @@ static bool decode(const uint8_t *bytes, uint32_t n, ZydisDecodedInstruction *in
 }
 
 /* optimize_nops() */
-static void lengthen_nops(uint8_t *bytes, uint32_t n)
+void lengthen_nops(uint8_t *bytes, uint32_t n)
 {
 	ZydisDecodedInstruction in;
 	uint32_t end;
@@ -194,6 +194,16 @@ static void content(struct ck *ck, const struct alternative *at, const struct al
 	*(struct choice *)vec_more(&ck->choices, sizeof(c), 1) = c;
 }
 
+void original_content(struct ck *ck, struct place at, uint32_t n)
+{
+	const struct sec *s = &ck->w.sec[at.section];
+	struct choice c = { 0 };
+
+	memcpy(c.bytes, s->data + at.offset, n);
+	move(ck, s, at.offset, n, s, at.offset, &c);
+	*(struct choice *)vec_more(&ck->choices, sizeof(c), 1) = c;
+}
+
 /* Addresses after the calls that a replacement brings. */
 static void returns(struct ck *ck, const struct alternative *a)
 {
@@ -225,7 +235,8 @@ static void site(struct ck *ck, const struct sec *s, uint32_t first, uint32_t n)
 			    .size = a->size,
 			    .first = ck->choices.count,
 			    .first_alt = first,
-			    .alternatives = n };
+			    .alternatives = n,
+			    .owns = true };
 	uint32_t from = 0; /* 0: the original may remain; k: entry k - 1 is always applied */
 
 	for (uint32_t i = 0; i < n; i++) {

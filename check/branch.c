@@ -128,6 +128,12 @@ struct place follow_branch(struct ck *ck, uint32_t section, const struct rel *r,
 	}
 	p = w_place(ck, r->wsym, r->waddend + (int64_t)(end - r->offset));
 	reg = thunk_register(name);
+	if (ck->views) {
+		*indirect = reg != NONE;
+		ck->called[r->sym] = 1;
+		proved(ck, CHECK_OUTSIDE, 1);
+		return outside;
+	}
 	if (reg != NONE) {
 		class = call ? CHECK_THUNK_CALLS : CHECK_THUNK_JUMPS;
 		want = ck->thunk[reg];
@@ -183,6 +189,14 @@ static void function_address(struct ck *ck, uint32_t section, const struct rel *
 
 	if (f)
 		f->taken = 1;
+	if (ck->views) {
+		if (entry_at(ck, moff) == NONE)
+			wrong(ck, CHECK_TAKEN, section, r,
+			      "the address of a function that is no entry");
+		else
+			proved(ck, CHECK_TAKEN, 1);
+		return;
+	}
 	if (gate.section != ck->gates || gate.offset % GM_GATE_BYTES || i >= ck->m.h->gates.count ||
 	    ck->m.gates[i].kind != GM_GATE_ENTER ||
 	    ck->m.entries[ck->m.gates[i].index].moff != moff) {

@@ -153,6 +153,8 @@ static void say_limits(struct ck *ck)
 	if (ck->report->proved[CHECK_COPY_CALLS])
 		note(ck, CHECK_NOTE_UNPROVED,
 		     "that inner copies compute what the functions that they replace do");
+	if (ck->views)
+		views_limits(ck);
 	if (ck->report->notes[CHECK_NOTE_ASKS])
 		note(ck, CHECK_NOTE_UNPROVED, "that the module needs the privileges it asks for");
 }
@@ -162,10 +164,11 @@ static void run(struct ck *ck)
 	if (!check_sections(ck) || !check_layout(ck))
 		return;
 	check_gates(ck);
-	check_thunks(ck);
+	if (!ck->views)
+		check_thunks(ck);
 	check_code(ck);
 	thunk_rows(ck);
-	if (!check_orc_rows(ck))
+	if (!ck->views && !check_orc_rows(ck))
 		return;
 	check_addresses(ck);
 	check_tables(ck);
@@ -185,6 +188,7 @@ static void release(struct ck *ck)
 	void *const all[] = { ck->leave_gate,
 			      ck->enter_gate,
 			      ck->undefined_used,
+			      ck->called,
 			      ck->entry_seen,
 			      ck->import_seen,
 			      ck->import_of,
@@ -225,6 +229,9 @@ bool check_module(const struct check_file *original, const struct check_file *wr
 	crypto_hash_sha256(report->digest, manifest->blob->data, manifest->blob->size);
 	ok = object_open(&ck->o, original, err) && object_open(&ck->w, wrapped, err) &&
 	     manifest_open(&ck->m, manifest, err);
+	ck->views = ok && ck->m.h->flags & GM_FLAG_VIEWS;
+	if (ck->views)
+		views_uses(ck);
 	if (ok)
 		run(ck);
 	object_close(&ck->o);

@@ -33,6 +33,9 @@
 	X(FENTRY, "fentry", "calls of __fentry__ lead to the inner ret")                           \
 	X(COPY_CALLS, "copy_branches", "calls and jumps to leaf functions lead to the inner copy") \
 	X(PARAVIRT, "paravirt", "calls through pv_ops lead to the leave gate of that function")    \
+	X(OUTSIDE, "outside_branches",                                                             \
+	  "calls and jumps to imports, unchanged: an execute fault judges each")                   \
+	X(TAKEN, "taken_functions", "addresses of functions, unchanged: each is an entry")         \
 	X(INNER, "inner_branches", "branches inside of the module, unchanged")                     \
 	X(ADDRESSES, "addresses", "addresses of functions lead to their enter gates")              \
 	X(PLACES, "places", "code addresses in tables of the kernel, and own labels, unchanged")   \
@@ -41,7 +44,8 @@
 	X(GATES, "gates", "gates that are exactly their template")                                 \
 	X(THUNKS, "thunks", "inner thunks and stubs that are exactly their template")              \
 	X(COPIES, "inner_copies", "inner copies of leaf functions that reach nothing else")        \
-	X(ENTRIES, "entries", "entries: each a function whose address is taken, with its gate")    \
+	X(ENTRIES, "entries",                                                                      \
+	  "entries: each a function whose address is taken, with its gate (if any)")               \
 	X(HEADROOM, "headroom", "entries whose headroom covers what they push inside")             \
 	X(IMPORTS, "imports", "imports with the right name, use and preserved registers")          \
 	X(CRCS, "crcs", "undefined symbols with their CRC")                                        \

@@ -85,7 +85,7 @@ static void retsites(struct ck *ck)
 	uint32_t *want = ck->retsites.data, n = 0;
 
 	/* those of replacements came last, and may be where the original has a call, too */
-	if (ck->alternatives.count && ck->retsites.count)
+	if ((ck->alternatives.count || ck->views) && ck->retsites.count)
 		qsort(want, ck->retsites.count, sizeof(*want), by_value);
 	for (uint32_t i = 0; i < ck->retsites.count; i++)
 		if (!n || want[n - 1] != want[i])
@@ -171,6 +171,9 @@ void check_imports(struct ck *ck)
 {
 	const struct gm_import *im = ck->m.imports;
 
+	for (uint32_t i = 1; ck->views && i < ck->w.nsym; i++)
+		if (ck->called[i] && ck->import_of[i] != NONE)
+			ck->import_seen[ck->import_of[i]] |= 1;
 	for (uint32_t i = 0; i < ck->m.h->imports.count; i++, im++) {
 		const char *name = man_name(&ck->m, im->name);
 		uint32_t flags = ck->import_seen[i] & 1 ? 0 : GM_IMPORT_DATA;

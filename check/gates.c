@@ -300,6 +300,7 @@ void check_gates(struct ck *ck)
 	uint32_t n = ck->m.h->gates.count, r = 0;
 
 	ck->leave_gate = check_alloc(ck->w.nsym, sizeof(uint32_t));
+	ck->called = check_alloc(ck->w.nsym, 1);
 	ck->import_of = check_alloc(ck->w.nsym, sizeof(uint32_t));
 	ck->undefined_used = check_alloc(ck->w.nsym, 1);
 	memset(ck->leave_gate, 0xff, ck->w.nsym * sizeof(uint32_t));
@@ -327,6 +328,7 @@ void check_gates(struct ck *ck)
 	if (r < s->nrels)
 		fault(ck, CHECK_GATES, ck->w.elf.path, rec_at(&ck->w, s, s->rels[r].index),
 		      "a relocation in a gate that the manifest does not have");
-	once(ck);
+	if (!ck->views)
+		once(ck);
 	scan(ck);
 }

@@ -91,7 +91,7 @@ static bool in_load_site(struct cursor *c, uint32_t moff)
 
 	while (c->site < c->ck->sites.count && s[c->site].moff + s[c->site].size <= moff)
 		c->site++;
-	return c->site < c->ck->sites.count && moff >= s[c->site].moff && s[c->site].alternatives;
+	return c->site < c->ck->sites.count && moff >= s[c->site].moff && s[c->site].owns;
 }
 
 static bool one(struct cursor *c, uint32_t section, const struct rel *r, const uint8_t *image)

@@ -124,6 +124,7 @@ struct choice {
 struct choice_reloc {
 	uint32_t offset, type; /* in the site */
 	uint32_t sym;	       /* an import, 0: a segment's */
+	bool outside;	       /* neither: wherever the kernel likes */
 	uint32_t segment;
 	int64_t addend;
 };
@@ -131,6 +132,8 @@ struct site {
 	uint32_t moff, size;
 	uint32_t first, count;		  /* of choices */
 	uint32_t first_alt, alternatives; /* records that it comes from; 0: a jump label */
+	bool runtime;			  /* may change at any time, not only at load */
+	bool owns;			  /* relocations there are of its contents, and no others */
 };
 /* One record of .altinstructions. */
 struct alternative {
@@ -172,6 +175,7 @@ struct ck {
 	struct check_report *report;
 
 	bool linux_module;
+	bool views; /* not wrapped: the object must be the original, and crossings are faults */
 	uint32_t gates, text;	  /* the new sections in w, 0: none */
 	uint32_t tramps, words;	  /* trampolines; addresses of gates for paravirtual calls */
 	uint32_t old_tramps;	  /* where the trampolines were */
@@ -189,6 +193,7 @@ struct ck {
 	uint32_t *leave_gate;	  /* of a symbol: its gate, NONE */
 	uint32_t *enter_gate;	  /* of an entry of the manifest: its gate, NONE */
 	uint8_t *undefined_used;  /* of a symbol: a gate or relocation of w uses it */
+	uint8_t *called;	  /* of a symbol: a branch leads there (views) */
 	uint8_t *entry_seen;	  /* of an entry: its address is taken */
 	uint8_t *import_seen;	  /* of an import: 1 called, 2 used as data */
 	uint32_t *import_of;	  /* of a symbol: its import in the manifest, NONE */
@@ -277,6 +282,10 @@ bool check_orc_rows(struct ck *ck);
 
 /* ---- the steps; false: no sense in going on ---- */
 bool check_sections(struct ck *ck);
+/* Pairs the relocations of a section of both objects; k0: its number in the wrapped one. */
+bool pair_records(struct ck *ck, uint32_t i, uint32_t k0);
+/* Does the table at s have whole records? Said if not. */
+bool check_whole(struct ck *ck, const struct sec *s, uint64_t size);
 void check_crcs(struct ck *ck);
 bool check_layout(struct ck *ck);
 void check_gates(struct ck *ck);
@@ -307,7 +316,21 @@ bool word_of_table(const struct ck *ck, uint32_t section, uint32_t offset);
 void check_jumps(struct ck *ck);
 void thunk_rows(struct ck *ck);
 
+/* ---- views.c: objects that were not wrapped ---- */
+void views_uses(struct ck *ck); /* of sections, before anything is compared */
+bool views_sections(struct ck *ck);
+/* Is this section private because the manifest has such a segment in just its place? */
+bool views_private(const struct ck *ck, uint32_t section, uint32_t segment);
+/* Does the kernel sort what lies on the same pages as these constants? */
+bool views_sorted(const struct ck *ck, bool init);
+void views_patches(struct ck *ck); /* what the kernel writes, into sites, choices, retsites */
+void views_limits(struct ck *ck);
+
 /* ---- alternatives.c, paravirt.c ---- */
+/* The bytes of the file as a content of the place, with their relocations. */
+void original_content(struct ck *ck, struct place at, uint32_t n);
+/* 90 90 ... as the kernel's long NOPs. */
+void lengthen_nops(uint8_t *bytes, uint32_t n);
 void read_alternatives(struct ck *ck, const struct sec *s); /* into sites, choices, retsites */
 void read_paravirt(struct ck *ck);			    /* before the code pass */
 uint32_t pv_preserves(const struct ck *ck, uint32_t offset);

@@ -39,7 +39,7 @@ static int round_of(const struct sec *s)
 		       : 3;
 }
 
-static uint32_t kind_of(const struct sec *s, bool init)
+static uint32_t kind_of(const struct ck *ck, const struct sec *s, bool init)
 {
 	if (s->use == USE_PERCPU)
 		return GM_SEG_PERCPU;
@@ -51,7 +51,7 @@ static uint32_t kind_of(const struct sec *s, bool init)
 		return GM_SEG_DATA; /* the kernel patches it at any time */
 	if (s->hdr.sh_flags & SHF_EXECINSTR)
 		return init ? GM_SEG_INIT_TEXT : GM_SEG_TEXT;
-	if (!(s->hdr.sh_flags & SHF_WRITE))
+	if (!(s->hdr.sh_flags & SHF_WRITE) && !(ck->views && views_sorted(ck, init)))
 		return init ? GM_SEG_INIT_RODATA : GM_SEG_RODATA;
 	return init ? GM_SEG_INIT_DATA : GM_SEG_DATA;
 }
@@ -77,8 +77,11 @@ static bool place(struct plan *p, uint32_t i, bool init)
 	struct ck *ck = p->ck;
 	struct sec *s = &ck->w.sec[i];
 	uint64_t align = s->hdr.sh_addralign ? s->hdr.sh_addralign : 1;
-	uint32_t kind = kind_of(s, init);
+	uint32_t kind;
 
+	if (ck->views && views_private(ck, i, p->n))
+		s->use = USE_PRIVATE;
+	kind = kind_of(ck, s, init);
 	if (align > GM_PAGE)
 		return fault(ck, CHECK_SEGMENTS, ck->w.elf.path, elfile_section_at(&ck->w.elf, i),
 			     "%s is aligned to more than a page", s->name);
@@ -126,7 +129,7 @@ static bool layout(struct plan *p)
 			    is_init_section(s->name) != k / 4)
 				continue;
 			for (uint32_t g = p->n; g-- > first;)
-				if (p->segment[g].kind == kind_of(s, k / 4))
+				if (p->segment[g].kind == kind_of(ck, s, k / 4))
 					s->segment = g;
 		}
 	}

@@ -138,9 +138,9 @@ bool manifest_open(struct manifest *m, const struct check_file *file, struct err
 	if (h->x_kind >= GM_X_KINDS)
 		return bad(m, offsetof(struct gm_header, x_kind), err,
 			   "crossing instruction %u is not known", h->x_kind);
-	if (h->flags)
-		return bad(m, offsetof(struct gm_header, flags), err,
-			   "flags 0x%x: not the manifest of a wrapped module", h->flags);
+	if (h->flags & ~GM_FLAG_VIEWS)
+		return bad(m, offsetof(struct gm_header, flags), err, "flags 0x%x are not known",
+			   h->flags);
 	if (h->reserved)
 		return bad(m, offsetof(struct gm_header, reserved), err,
 			   "a reserved field is not 0");

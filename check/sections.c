@@ -176,7 +176,7 @@ static int by_rel(const void *a, const void *b)
  * Record for record the same place and type; the pairs, sorted, are what later steps follow. Of
  * trampolines the wrapped object's section (k0) is another one than the original's.
  */
-static bool pair_records(struct ck *ck, uint32_t i, uint32_t k0)
+bool pair_records(struct ck *ck, uint32_t i, uint32_t k0)
 {
 	const struct sec *o = &ck->o.sec[i];
 	struct sec *w = &ck->w.sec[k0];
@@ -306,6 +306,8 @@ bool check_sections(struct ck *ck)
 	bool ok = true;
 
 	ck->linux_module = sec_named(&ck->o, ".gnu.linkonce.this_module") != 0;
+	if (ck->views)
+		return views_sections(ck);
 	ck->old_tramps = sec_named(&ck->o, ".static_call.text");
 	if (!same_elf_header(ck) || !check_added(ck))
 		return false;

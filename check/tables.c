@@ -27,7 +27,7 @@ bool place_at(struct ck *ck, const struct sec *s, uint64_t offset, struct place 
 	return false;
 }
 
-static bool whole(struct ck *ck, const struct sec *s, uint64_t size)
+bool check_whole(struct ck *ck, const struct sec *s, uint64_t size)
 {
 	if (s->data && s->hdr.sh_size % size == 0)
 		return true;
@@ -79,7 +79,8 @@ static void jump_label(struct ck *ck, const struct sec *s, uint64_t at)
 	*site = (struct site){ .moff = moff_of(ck, code.section, code.offset),
 			       .size = n,
 			       .first = ck->choices.count,
-			       .count = 2 };
+			       .count = 2,
+			       .runtime = true };
 	memcpy(vec_more(&ck->choices, sizeof(*c), 2), c, sizeof(c));
 }
 
@@ -184,8 +185,9 @@ static bool same_relocs(struct ck *ck, const struct gm_choice *g, const struct c
 	for (uint32_t i = 0; i < c->count; i++, r++, m++)
 		if (m->moff != r->offset || m->type != r->type || m->reserved ||
 		    m->addend != r->addend ||
-		    (r->sym ? m->kind != GM_TARGET_IMPORT || !import_is(ck, m->target, r->sym)
-			    : m->kind != GM_TARGET_SEGMENT || m->target != r->segment))
+		    (r->outside ? m->kind != GM_TARGET_OUTSIDE || m->target
+		     : r->sym	? m->kind != GM_TARGET_IMPORT || !import_is(ck, m->target, r->sym)
+				: m->kind != GM_TARGET_SEGMENT || m->target != r->segment))
 			return false;
 		else if (r->sym)
 			ck->import_seen[m->target] |= 2;
@@ -233,7 +235,7 @@ static bool one_site(struct ck *ck, const struct gm_site *g, const struct site *
 {
 	const char *what = NULL;
 
-	if (g->size != s->size || g->flags != (s->alternatives ? 0 : GM_SITE_RUNTIME))
+	if (g->size != s->size || g->flags != (s->runtime ? GM_SITE_RUNTIME : 0))
 		what = "is not as wide as what the kernel patches, or not at that time";
 	else if (!same_choices(ck, g, s, used))
 		what = "has not just the contents that the kernel can write there";
@@ -316,12 +318,14 @@ void check_tables(struct ck *ck)
 			continue;
 		for (size_t k = 0; k < sizeof(readers) / sizeof(readers[0]); k++)
 			if (strcmp(s->name, readers[k].name) == 0 &&
-			    whole(ck, s, readers[k].record))
+			    check_whole(ck, s, readers[k].record))
 				for (uint64_t at = 0; at < s->hdr.sh_size; at += readers[k].record)
 					readers[k].read(ck, s, at);
-		if (strcmp(s->name, ".altinstructions") == 0 && whole(ck, s, 12))
+		if (strcmp(s->name, ".altinstructions") == 0 && check_whole(ck, s, 12))
 			read_alternatives(ck, s);
 	}
+	if (ck->views)
+		views_patches(ck);
 	for (uint32_t i = 1; i < ck->w.nsec; i++)
 		for (uint64_t k = 0; ck->w.sec[i].contents && k <= ck->w.sec[i].hdr.sh_size / 8;
 		     k++)

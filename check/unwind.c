@@ -190,6 +190,9 @@ static const struct sec *code_at(struct ck *ck, uint32_t *k, uint32_t moff, uint
 		if (moff < base)
 			break;
 		*offset = moff - base;
+		/* unwrapped: what is copied to its place, and never runs here, follows the code */
+		if (moff == base && s->use == USE_SPARE && end)
+			break;
 		if (moff - base < s->hdr.sh_size)
 			return s->use == USE_CODE && bit(s->starts, *offset) ? s : NULL;
 		if (moff - base == s->hdr.sh_size && s->use == USE_CODE)

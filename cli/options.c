@@ -43,6 +43,17 @@ const char *option_x_name(enum gm_x_kind x)
 	return x < GM_X_KINDS ? x_names[x] : "?";
 }
 
+bool option_mode(const char *text, bool *views)
+{
+	*views = strcmp(text, "views") == 0;
+	return *views || strcmp(text, "gates") == 0;
+}
+
+const char *option_mode_name(bool views)
+{
+	return views ? "views" : "gates";
+}
+
 static const struct engine_ops *const engines[] = { &sim_engine, &kvm_engine };
 
 #define ENGINES (sizeof(engines) / sizeof(engines[0]))

@@ -16,6 +16,9 @@ bool option_number(const char *text, uint64_t max, uint64_t *value);
 /* "vmmcall", "vmcall", "out", "nop". */
 bool option_x(const char *text, enum gm_x_kind *x);
 const char *option_x_name(enum gm_x_kind x);
+/* "gates" or "views": how a module is guarded (docs/semantics.md, "Without a gate"). */
+bool option_mode(const char *text, bool *views);
+const char *option_mode_name(bool views);
 /* Tells on stderr what the engine cannot show, if anything. */
 void option_engine_note(const struct engine_ops *engine);
 

@@ -37,6 +37,8 @@ static void help(void)
 	       "      --json FILE       the manifest for people\n"
 	       "      --crossing KIND, --x KIND\n"
 	       "                        crossing instruction: vmmcall (default), vmcall, out, nop\n"
+	       "      --mode MODE       gates (default), or views: OUT is a copy of IN byte for byte,\n"
+	       "                        and the manifest makes every crossing an execute fault\n"
 	       "      --entries FILE    functions that may be entered, one name a line, # comments;\n"
 	       "                        init and exit always are. Default: all whose address is taken\n"
 	       "      --no-inner-lib    calls of memcpy and the like leave the module, too\n"
@@ -194,6 +196,7 @@ int verb_wrap(int argc, char **argv)
 		OPT_ALL,
 		OPT_ENTRIES,
 		OPT_NO_INNER,
+		OPT_MODE,
 		OPT_HELP
 	};
 	static const struct option options[] = {
@@ -206,6 +209,7 @@ int verb_wrap(int argc, char **argv)
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "entries", required_argument, NULL, OPT_ENTRIES },
 		{ "no-inner-lib", no_argument, NULL, OPT_NO_INNER },
+		{ "mode", required_argument, NULL, OPT_MODE },
 		{ "name", required_argument, NULL, OPT_NAME },
 		{ "private", required_argument, NULL, OPT_PRIVATE },
 		{ "privilege", required_argument, NULL, OPT_PRIVILEGE },
@@ -233,6 +237,10 @@ int verb_wrap(int argc, char **argv)
 		case OPT_ALL: all = optarg; break;
 		case OPT_ENTRIES: entries = optarg; break;
 		case OPT_NO_INNER: opt.no_inner_lib = true; break;
+		case OPT_MODE:
+			if (!option_mode(optarg, &opt.views))
+				return verb_usage("wrap", "--mode %s: gates or views", optarg);
+			break;
 		case 'j':
 			if (!option_number(optarg, 1024, &jobs) || !jobs)
 				return verb_usage("wrap", "--jobs %s: a number from 1", optarg);

@@ -26,7 +26,8 @@ GUEST_LIB := $(call obj,$(GUEST_LIB_SRC))
 # A guest in several files: NAME.c and all that lies in the folder NAME/.
 GUEST_PARTS := $(if $(GUEST_LD),$(wildcard corpus/guests/*/*.c corpus/guests/*/*.S))
 parts_of     = $(call obj,$(filter corpus/guests/$(1)/%,$(GUEST_PARTS)))
-MODULES   := $(MODULE_SRC:%.c=$(BUILD)/%.ko) $(if $(MODULE_SRC),$(BUILD)/corpus/modules/counter-raw.ko)
+MODULES   := $(MODULE_SRC:%.c=$(BUILD)/%.ko) $(if $(MODULE_SRC),$(BUILD)/corpus/modules/counter-raw.ko) \
+	     $(MODULE_SRC:corpus/modules/%.c=$(BUILD)/corpus/views/%.ko)
 
 # The puppet that carries out scenarios has entry code and a linker script of its own.
 PUPPET_LD  := $(wildcard corpus/puppet/puppet.ld)
@@ -56,6 +57,13 @@ $(BUILD)/corpus/modules/%-raw.ko: corpus/modules/%.c $(BUILD)/guest-flags.stamp
 	$(call say,MODULE,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(MODULE_CFLAGS) -MMD -MP -MF $(@:.ko=.d) -c $< -o $@
+
+# For `views` mode, where a module stays as it is: nobody replaces thunks, so there are none, and
+# private memory fills its pages (corpus/modules/module.h).
+$(BUILD)/corpus/views/%.ko: corpus/modules/%.c $(BUILD)/guest-flags.stamp
+	$(call say,MODULE,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(MODULE_CFLAGS) -DUNWRAPPED -MMD -MP -MF $(@:.ko=.d) -c $< -o $@
 
 $(BUILD)/corpus/puppet/puppet.elf: $(call obj,$(PUPPET_SRC)) $(PUPPET_LD)
 	$(call say,LINK,$@)

@@ -118,6 +118,27 @@ for i in 0 1 2; do
 	said 'offset 0x' "file $i: cut short"
 done
 
+# a module that stays as it is
+cp "$BUILD/corpus/views/counter.ko" "$tmp/vo.ko" || exit 1
+if "$GUARDHOUSE" wrap --mode views "$tmp/vo.ko" -o "$tmp/vw.ko" -m "$tmp/vw.manifest" \
+	>"$tmp/out" 2>"$tmp/err" && cmp -s "$tmp/vo.ko" "$tmp/vw.ko"; then ok; else fail 'wrap --mode views'; fi
+check "$tmp/vo.ko" "$tmp/vw.ko" "$tmp/vw.manifest"
+expect 0 'an unwrapped sample'
+said 'where indirect branches lead inside of the module' 'an unwrapped sample'
+said '^  +[0-9]+  calls and jumps to imports, unchanged' 'an unwrapped sample'
+check "$tmp/o.ko" "$tmp/vw.ko" "$tmp/vw.manifest"
+expect 1 'an unwrapped sample that is not the original'
+said 'byte for byte' 'an unwrapped sample that is not the original'
+check "$tmp/o.ko" "$tmp/w.ko" "$tmp/vw.manifest"
+expect 1 'a wrapped sample with a manifest without gates'
+timeout 60 "$GUARDHOUSE" wrap --mode views "$tmp/o.ko" -o "$tmp/no.ko" >"$tmp/out" 2>"$tmp/err"
+status=$?
+expect 2 'private memory that fills no pages'
+said 'not whole pages' 'private memory that fills no pages'
+timeout 60 "$GUARDHOUSE" wrap --mode gate "$tmp/o.ko" -o "$tmp/no.ko" >"$tmp/out" 2>"$tmp/err"
+status=$?
+expect 2 'a mode that is none'
+
 # flip FROM TO SEED: three bytes of the copy become others
 flip() {
 	python3 - "$@" <<'END'

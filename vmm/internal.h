@@ -57,6 +57,7 @@ struct vm_symbol {
 };
 
 enum vm_symbol_kind {
+	VM_SYM_ALIAS,  /* found by name, never shown for an address that has another one */
 	VM_SYM_LOCAL,  /* function or datum that nobody else may import */
 	VM_SYM_GLOBAL, /* may be imported; for a module, functions go by their gates */
 	VM_SYM_ENTER,  /* gate "enter/f" */

@@ -109,6 +109,30 @@ static bool gate_name(struct names *n, const struct gm_gate *g, uint64_t address
 	return vm_symbol_add(&n->list, prefix, name, SIZE_MAX, address, GM_GATE_BYTES, kind);
 }
 
+/* Unwrapped: what a kernel calls is the function itself. */
+static bool entry_names(struct names *n)
+{
+	const struct vm_module *m = n->p->m;
+	const struct gm_header *h = vm_manifest(m);
+	const struct gm_entry *e = (const void *)(m->manifest.data + h->entries.offset);
+	const struct gm_segment *s = vm_segments(m);
+
+	for (uint32_t i = 0; i < h->entries.count; i++) {
+		const char *name = vm_manifest_name(m, e[i].name);
+		uint32_t seg = h->segments.count - 1;
+		uint64_t address;
+
+		while (seg && s[seg].start > e[i].moff)
+			seg--;
+		address = n->p->base[seg] + e[i].moff - s[seg].start;
+		boot_symbol(n, "", name, address);
+		boot_symbol(n, "text/", name, address);
+		if (!vm_symbol_add(&n->list, "enter/", name, SIZE_MAX, address, 0, VM_SYM_ALIAS))
+			return false;
+	}
+	return true;
+}
+
 static bool manifest_names(struct names *n)
 {
 	const struct vm_module *m = n->p->m;
@@ -128,7 +152,7 @@ static bool manifest_names(struct names *n)
 			if (!gate_name(n, &gates[g], n->p->base[i] + gates[g].offset))
 				return false;
 	}
-	return true;
+	return !(h->flags & GM_FLAG_VIEWS) || entry_names(n);
 }
 
 /* The guest's table is made once; a later placing has as many names. */
@@ -144,7 +168,9 @@ static bool boot_table(struct names *n)
 		globals += ELF64_ST_TYPE(sym.st_info) == STT_OBJECT &&
 			   ELF64_ST_BIND(sym.st_info) != STB_LOCAL;
 	}
-	n->room = 2 * vm_manifest(m)->gates.count + globals;
+	n->room = 2 * (vm_manifest(m)->flags & GM_FLAG_VIEWS ? vm_manifest(m)->entries.count
+							     : vm_manifest(m)->gates.count) +
+		  globals;
 	if (!m->boot_symbols && n->room) {
 		m->boot_symbols = vm_alloc_gpa(vm, n->room * sizeof(struct gh_symbol));
 		m->boot_symbol_room = n->room;

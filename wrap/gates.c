@@ -403,7 +403,7 @@ static void make_rodata(struct module *m)
 
 int gates_inner(const struct module *m, const char *import)
 {
-	return m->opt->no_inner_lib ? -1 : inner_find(import);
+	return m->opt->no_inner_lib || m->opt->views ? -1 : inner_find(import);
 }
 
 /* The copies that are used, in the order of their list; aliases are one. */

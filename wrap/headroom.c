@@ -73,10 +73,16 @@ static uint32_t branch_depth(struct module *m, uint32_t self, const struct insn 
 
 	if (r) {
 		/* already retargeted: gates lead out, thunks in or out */
-		if (r->sym == m->gates_sym)
+		if (m->gates_sym && r->sym == m->gates_sym)
 			return pushed;
-		if (r->sym == m->thunks_sym)
+		if (m->thunks_sym && r->sym == m->thunks_sym)
 			return (uint64_t)(r->addend + 4) < m->leaf_end ? pushed : UNBOUNDED;
+		if (m->symbols[r->sym].sym.st_shndx == SHN_UNDEF) {
+			unsigned reg;
+
+			/* unwrapped: an import; only a pointer may lead back in */
+			return indirect_thunk(m->symbols[r->sym].name, &reg) ? UNBOUNDED : pushed;
+		}
 		section = m->symbols[r->sym].sym.st_shndx;
 		target = r->addend + 4 + (int64_t)m->symbols[r->sym].sym.st_value;
 	}

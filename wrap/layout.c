@@ -29,8 +29,38 @@ static enum category category_of(const struct section *s)
 	return CAT_DATA;
 }
 
-static uint32_t kind_of(const struct section *s, bool init)
+/*
+ * Sorted by the kernel when it loads the module. A wrapped module has them among its data; in one
+ * that stays as it is they share pages with its constants, which then cannot be verified either.
+ */
+static bool kernel_sorts(const struct section *s)
 {
+	return s->hdr.sh_size &&
+	       (strcmp(s->name, ".orc_unwind") == 0 || strcmp(s->name, ".orc_unwind_ip") == 0 ||
+		strcmp(s->name, "__ex_table") == 0 || strcmp(s->name, "__mcount_loc") == 0);
+}
+
+/* What a page of this category is, all sections in it alike. */
+static uint32_t kind_unwrapped(const struct module *m, const struct section *s, bool init)
+{
+	bool verified = true;
+
+	if (s->role == ROLE_PRIVATE)
+		return GM_SEG_PRIVATE;
+	if (s->hdr.sh_flags & SHF_EXECINSTR)
+		return init ? GM_SEG_INIT_TEXT : GM_SEG_TEXT;
+	for (uint32_t i = 1; i < m->nsections; i++)
+		if (section_is_init(&m->sections[i]) == init && kernel_sorts(&m->sections[i]))
+			verified = false;
+	if (s->hdr.sh_flags & SHF_WRITE || !verified)
+		return init ? GM_SEG_INIT_DATA : GM_SEG_DATA;
+	return init ? GM_SEG_INIT_RODATA : GM_SEG_RODATA;
+}
+
+static uint32_t kind_of(const struct module *m, const struct section *s, bool init)
+{
+	if (m->opt->views)
+		return kind_unwrapped(m, s, init);
 	switch (s->role) {
 	case ROLE_TEXT: return init ? GM_SEG_INIT_TEXT : GM_SEG_TEXT;
 	case ROLE_GATES: return GM_SEG_GATES;
@@ -101,7 +131,7 @@ static bool place_category(struct module *m, bool init, enum category cat)
 
 	for (uint32_t i = 1; i < m->nsections; i++) {
 		struct section *s = &m->sections[i];
-		uint32_t kind = kind_of(s, init);
+		uint32_t kind = kind_of(m, s, init);
 
 		if (!in_category(s, init, cat))
 			continue;
@@ -123,7 +153,7 @@ static bool place_category(struct module *m, bool init, enum category cat)
 
 		if (in_category(s, init, cat) && s->segment == WRAP_NONE)
 			for (uint32_t k = m->nsegments; k-- > first;)
-				if (m->segments[k].kind == kind_of(s, init))
+				if (m->segments[k].kind == kind_of(m, s, init))
 					s->segment = k;
 	}
 	return true;

@@ -197,11 +197,21 @@ struct jump_target {
 	struct rel rel;	 /* of one word that holds it */
 };
 
+/* What the kernel makes of an unwrapped module's places that a wrapped one hides from it. */
+enum patch {
+	PATCH_NONE,   /* a jump label or an alternative */
+	PATCH_FENTRY, /* call __fentry__ */
+	PATCH_RETURN, /* jmp __x86_return_thunk */
+	PATCH_THUNK,  /* call or jmp __x86_indirect_thunk_REG */
+	PATCH_STATIC  /* call or jmp of a static call's trampoline */
+};
+
 /* A place that the kernel patches: a jump label, or an alternative (then `count` is not 0). */
 struct patch_site {
 	uint32_t section, target_section;
 	uint64_t offset, target; /* target: jump labels */
 	uint16_t size;
+	uint8_t patch;	       /* enum patch */
 	uint32_t first, count; /* alternatives [first, first + count), in the order of the table */
 };
 
@@ -384,6 +394,13 @@ bool whole_records(struct module *m, const struct section *s, uint64_t size);
 bool alternatives_read(struct module *m, const struct section *s);
 /* What the kernel leaves of `size` bytes: runs of one-byte NOPs become long ones. */
 void optimize_nops(uint8_t *bytes, size_t size);
+
+/* views.c: modules that stay as they are */
+bool views_possible(struct module *m); /* after roles_assign() */
+bool views_sites(struct module *m);    /* what the kernel will patch, into m->sites */
+bool views_no_jump_tables(struct module *m);
+/* Bytes of the branch that replaces a thunk's, without an LFENCE before it. */
+unsigned views_direct(const struct module *m, const struct patch_site *p, uint8_t out[3]);
 
 /* jump_tables.c */
 bool jump_tables_find(struct module *m);

@@ -77,6 +77,17 @@ static const struct role_rule rules[] = {
 	{ "_ftrace_eval_map", ROLE_DATA },
 };
 
+/*
+ * A module that stays as it is gets all of its tables read and applied; what is in executable pages
+ * has to be verified with the code there.
+ */
+static enum role role_unwrapped(enum role role, const char *name)
+{
+	if (role == ROLE_EMPTIED || strcmp(name, ".eh_frame") == 0)
+		return ROLE_TABLE;
+	return role;
+}
+
 static bool matches(const char *rule, const char *name)
 {
 	size_t n = strlen(rule);
@@ -112,7 +123,8 @@ static bool assign(struct module *m, uint32_t index)
 	}
 	for (size_t i = 0; !found && i < sizeof(rules) / sizeof(rules[0]); i++)
 		if (matches(rules[i].name, s->name)) {
-			s->role = rules[i].role;
+			s->role = m->opt->views ? role_unwrapped(rules[i].role, s->name)
+						: rules[i].role;
 			found = true;
 		}
 	if (!found)
@@ -156,6 +168,8 @@ bool roles_assign(struct module *m)
 
 		if (!assign(m, i))
 			return false;
+		if (m->opt->views && s->role != ROLE_PRIVATE)
+			continue;
 		if (s->role == ROLE_TABLE || s->role == ROLE_SPARE)
 			s->hdr.sh_flags |= SHF_WRITE;
 		if (s->role == ROLE_SPARE)
@@ -171,7 +185,8 @@ bool roles_assign(struct module *m)
 					      "private memory from the manifest",
 					      s->name);
 			/* whole pages of its own: private frames hide what lies beneath them */
-			s->hdr.sh_addralign = GM_PAGE;
+			if (!m->opt->views)
+				s->hdr.sh_addralign = GM_PAGE;
 		}
 		/* nothing in a guest reads it, and its relocations would outlive the code */
 		if (strcmp(s->name, ".eh_frame") == 0)

@@ -240,13 +240,24 @@ static bool plan_branch(struct module *m, const struct section *s, const struct 
 	if (t->offset != 0)
 		return refuse(m, r->file, "%s+0x%llx: branch into the middle of %s", s->name,
 			      (unsigned long long)r->offset, name);
+	/* unwrapped: the kernel's own, imports like any other */
 	switch (thunk_of(name, &reg)) {
 	case THUNK_INDIRECT:
 		m->thunk_regs |= 1u << reg;
 		*(call ? &m->thunk_calls : &m->thunk_jumps) += 1;
+		if (m->opt->views)
+			break;
 		return true;
-	case THUNK_RETURN: m->return_thunks++; return true;
-	case THUNK_FENTRY: m->fentries++; return true;
+	case THUNK_RETURN:
+		m->return_thunks++;
+		if (m->opt->views)
+			break;
+		return true;
+	case THUNK_FENTRY:
+		m->fentries++;
+		if (m->opt->views)
+			break;
+		return true;
 	case THUNK_UNKNOWN:
 		return refuse(m, r->file, "%s+0x%llx: thunk %s has no replacement", s->name,
 			      (unsigned long long)r->offset, name);

@@ -226,7 +226,7 @@ bool tables_read(struct module *m)
 			    strcmp(m->sections[i].name, tables[k].name) == 0 &&
 			    !tables[k].read(m, &m->sections[i]))
 				return false;
-	if (!unique(m))
+	if ((m->opt->views && !views_sites(m)) || !unique(m))
 		return false;
 	empty_tables(m);
 	return true;

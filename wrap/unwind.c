@@ -199,7 +199,8 @@ bool unwind_make(struct module *m)
 
 	if (orc ? !orc_read(m) : has_code(m) && !ehframe_read(m))
 		return false;
-	unwind_add(m, m->thunks_section, 0, &plain);
+	if (!m->opt->views)
+		unwind_add(m, m->thunks_section, 0, &plain);
 	if (!tidy(m) || !jumps_to_thunks(m) || !tail_jumps_only(m))
 		return false;
 	if (m->rows.count > GM_MAX_UNWIND)
@@ -208,6 +209,7 @@ bool unwind_make(struct module *m)
 	for (uint32_t i = 1; i < m->nsections; i++)
 		if (m->sections[i].role == ROLE_TEXT && !covered(m, i))
 			return false;
-	orc_extend(m);
+	if (!m->opt->views)
+		orc_extend(m);
 	return true;
 }

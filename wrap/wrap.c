@@ -50,11 +50,22 @@ static bool sections_add(struct module *m)
 	return static_calls_move(m);
 }
 
+/* The same without gates: nothing is changed, so all of it is reading. */
+static bool module_describe(struct module *m, const struct blob *in)
+{
+	return object_read(m, in) && not_wrapped(m) && roles_assign(m) &&
+	       private_sections_exist(m) && views_possible(m) && code_decode(m) && tables_read(m) &&
+	       jump_tables_find(m) && views_no_jump_tables(m) && scan_plan(m) && unwind_make(m) &&
+	       headroom_measure(m) && layout_make(m);
+}
+
 bool module_wrap(struct module *m, const struct wrap_options *opt, const char *path,
 		 const struct blob *in, struct error *err)
 {
 	*m = (struct module){ .path = path, .opt = opt, .err = err };
 	set_name(m);
+	if (opt->views)
+		return module_describe(m, in);
 	return object_read(m, in) && not_wrapped(m) && roles_assign(m) &&
 	       private_sections_exist(m) && sections_add(m) && code_decode(m) && tables_read(m) &&
 	       jump_tables_find(m) && scan_plan(m) && gates_plan(m) && gates_make(m) &&
@@ -74,12 +85,14 @@ void module_stats(const struct module *m, struct wrap_stats *s)
 	for (size_t i = 0; i < m->gates.count; i++)
 		s->exits += g[i].kind == GM_GATE_LEAVE;
 	for (uint32_t i = 1; i < m->nsections; i++)
-		if (m->sections[i].role == ROLE_TEXT && i != m->thunks_section) {
+		if (m->sections[i].role == ROLE_TEXT && (m->opt->views || i != m->thunks_section)) {
 			s->code += m->sections[i].hdr.sh_size;
 			s->instructions += m->sections[i].ninsns;
 		}
-	for (uint32_t i = 0; i < m->nsymbols; i++)
+	for (uint32_t i = 0; i < m->nsymbols; i++) {
 		s->leaving += m->imports[i].calls + m->imports[i].jumps;
+		s->exits += m->opt->views && (m->imports[i].calls || m->imports[i].jumps);
+	}
 	for (size_t i = 0; i < m->tramps.count; i++)
 		s->leaving += ((const struct tramp *)m->tramps.data)[i].calls +
 			      ((const struct tramp *)m->tramps.data)[i].jumps;
@@ -87,6 +100,15 @@ void module_stats(const struct module *m, struct wrap_stats *s)
 		s->leaving += ((const struct pv_op *)m->pv_ops.data)[i].calls;
 	for (unsigned i = 0; i < INNER_COPIES; i++)
 		s->inner += m->inner[i].calls + m->inner[i].jumps;
+}
+
+/* An unwrapped module is the file as it was, signature and all. */
+static bool copy_object(const struct blob *in, struct blob *out)
+{
+	out->data = wrap_alloc(in->size, 1);
+	out->size = in->size;
+	memcpy(out->data, in->data, in->size);
+	return true;
 }
 
 bool wrap_module(const struct wrap_options *opt, const char *path, const struct blob *in,
@@ -97,7 +119,8 @@ bool wrap_module(const struct wrap_options *opt, const char *path, const struct 
 
 	*out = (struct wrap_result){ 0 };
 	ok = module_wrap(&m, opt, path, in, err) && write_manifest(&m, &out->manifest) &&
-	     manifest_check(path, &out->manifest, err) && write_elf(&m, &out->ko);
+	     manifest_check(path, &out->manifest, err) &&
+	     (opt->views ? copy_object(in, &out->ko) : write_elf(&m, &out->ko));
 	if (ok)
 		module_stats(&m, &out->stats);
 	object_free(&m);

@@ -30,6 +30,7 @@ struct wrap_options {
 	const char *const *entries;
 	size_t entries_count;
 	bool no_inner_lib; /* calls of memcpy and the like leave, as all others do */
+	bool views;	   /* only describe it: the object stays, crossings are execute faults */
 };
 
 /* What wrapping found, for summaries. */
@@ -42,7 +43,7 @@ struct wrap_stats {
 };
 
 struct wrap_result {
-	struct blob ko;	      /* wrapped ET_REL */
+	struct blob ko;	      /* wrapped ET_REL; views: a copy of the input */
 	struct blob manifest; /* binary, passes gm_validate() */
 	struct wrap_stats stats;
 };

@@ -107,7 +107,7 @@ static bool add_relocs(struct builder *b, uint32_t index, uint8_t *image)
 		struct gm_reloc g;
 
 		memset(field, 0, rel_width(r->type));
-		if (site && site->count)
+		if (site && (site->count || site->patch))
 			continue; /* belongs to the original choice */
 		if (!builder_reloc(b, s, r, &g))
 			return false;
@@ -208,10 +208,10 @@ static void add_entries(struct builder *b)
 					       : f->name);
 		g->headroom = headroom_of(m, e[i].function);
 		g->flags = e[i].flags;
-		g->gate = e[i].gate;
+		g->gate = e[i].gate; /* unwrapped: none, which is GM_NONE, too */
 	}
 	sort(&b->entries);
-	for (uint32_t i = 0; i < b->entries.count; i++) {
+	for (uint32_t i = 0; i < b->entries.count && !m->opt->views; i++) {
 		const struct gate *gates = m->gates.data;
 
 		e[gates[((struct gm_entry *)b->entries.data)[i].gate].index].manifest = i;
@@ -286,6 +286,26 @@ static void add_replaced_retsites(struct builder *b)
 	}
 }
 
+/* Behind the branches that the kernel may put in place of calls of thunks. */
+static void add_direct_retsites(struct builder *b)
+{
+	const struct module *m = b->m;
+	const struct patch_site *p = m->sites.data;
+
+	for (size_t i = 0; i < m->sites.count; i++) {
+		uint8_t direct[3];
+		unsigned n;
+
+		if (p[i].patch != PATCH_THUNK ||
+		    insn_at(&m->sections[p[i].section], p[i].offset)->kind != INSN_CALL)
+			continue;
+		n = views_direct(m, &p[i], direct);
+		add_retsite(b, p[i].section, p[i].offset + n);
+		if (n + 3 <= p[i].size) /* behind an LFENCE */
+			add_retsite(b, p[i].section, p[i].offset + n + 3);
+	}
+}
+
 static void add_retsites(struct builder *b)
 {
 	const struct module *m = b->m;
@@ -303,6 +323,7 @@ static void add_retsites(struct builder *b)
 					    (uint64_t)s->insns[k].offset + s->insns[k].length);
 	}
 	add_replaced_retsites(b);
+	add_direct_retsites(b);
 	sort(&b->retsites);
 	r = b->retsites.data;
 	for (size_t i = 0; i < b->retsites.count; i++)
@@ -421,7 +442,9 @@ static bool add_privileges(struct builder *b)
 static bool assemble(struct builder *b, struct blob *out)
 {
 	static const uint8_t zero[8] = { 0 };
-	struct gm_header h = { .version = GM_VERSION, .x_kind = b->m->opt->x };
+	struct gm_header h = { .version = GM_VERSION,
+			       .x_kind = b->m->opt->x,
+			       .flags = b->m->opt->views ? GM_FLAG_VIEWS : 0 };
 	const struct {
 		struct gm_table *table;
 		const struct vec *v;
@@ -486,7 +509,8 @@ bool write_manifest(struct module *m, struct blob *out)
 	ok = add_segments(&b) && add_privileges(&b);
 	if (ok) {
 		add_entries(&b);
-		add_gates(&b);
+		if (!m->opt->views)
+			add_gates(&b);
 		add_retsites(&b);
 		add_unwind(&b);
 		add_fixups(&b);

@@ -189,6 +189,71 @@ static bool alternatives_of(struct builder *b, const struct patch_site *p)
 	return true;
 }
 
+/* A branch to whatever the kernel likes: it runs without privilege there. */
+static void add_outside(struct builder *b, uint8_t opcode)
+{
+	const uint8_t bytes[5] = { opcode };
+	struct gm_choice *c = add_choice(b, bytes, sizeof(bytes));
+	struct gm_reloc *r = vec_add(&b->choice_relocs, sizeof(*r), 1);
+
+	c->relocs = 1;
+	r->moff = 1;
+	r->type = GM_R_PC32;
+	r->kind = GM_TARGET_OUTSIDE;
+	r->addend = -4;
+}
+
+/* The branch without a thunk, behind `fence` bytes of LFENCE if there is room. */
+static void add_direct(struct builder *b, const struct patch_site *p, bool call, unsigned fence)
+{
+	uint8_t bytes[8] = { 0x0f, 0xae, 0xe8 }, insn[3];
+	unsigned n = views_direct(b->m, p, insn);
+
+	if (fence + n > p->size)
+		return;
+	memset(bytes + fence, 0x90, sizeof(bytes) - fence);
+	memcpy(bytes + fence, insn, n);
+	if (!call && fence + n < p->size)
+		bytes[fence + n] = 0xcc;
+	optimize_nops(bytes, p->size);
+	add_choice(b, bytes, p->size);
+}
+
+/*
+ * What Linux 6.1 makes of an unwrapped module's places: the branch of the file stays among them,
+ * since whether it is replaced depends on the CPU's faults and on how the kernel was started.
+ * Sources: arch/x86/kernel/ftrace.c, alternative.c (apply_returns, patch_retpoline), static_call.c.
+ */
+static bool patched(struct builder *b, const struct patch_site *p)
+{
+	static const uint8_t nop[5] = { 0x0f, 0x1f, 0x44, 0x00, 0x00 };
+	static const uint8_t ret[5] = { 0xc3, 0xcc, 0xcc, 0xcc, 0xcc };
+	static const uint8_t zero_rax[5] = { 0x2e, 0x2e, 0x2e, 0x31, 0xc0 };
+	bool call = insn_at(&b->m->sections[p->section], p->offset)->kind == INSN_CALL;
+
+	switch (p->patch) {
+	case PATCH_FENTRY:
+		add_choice(b, nop, sizeof(nop));
+		if (!alternative(b, p, NULL))
+			return false;
+		add_outside(b, 0xe8);
+		return true;
+	case PATCH_RETURN: add_choice(b, ret, sizeof(ret)); return alternative(b, p, NULL);
+	case PATCH_THUNK:
+		add_direct(b, p, call, 0);
+		add_direct(b, p, call, 3);
+		return alternative(b, p, NULL);
+	default: /* PATCH_STATIC */
+		if (!alternative(b, p, NULL))
+			return false;
+		add_outside(b, call ? 0xe8 : 0xe9);
+		add_choice(b, call ? nop : ret, sizeof(nop));
+		if (call)
+			add_choice(b, zero_rax, sizeof(zero_rax));
+		return true;
+	}
+}
+
 bool add_sites(struct builder *b)
 {
 	struct module *m = b->m;
@@ -204,12 +269,16 @@ bool add_sites(struct builder *b)
 
 		if (p[i].count) {
 			ok = alternatives_of(b, &p[i]);
+		} else if (p[i].patch) {
+			if (p[i].patch == PATCH_FENTRY || p[i].patch == PATCH_STATIC)
+				s.flags = GM_SITE_RUNTIME;
+			ok = patched(b, &p[i]);
 		} else {
 			s.flags = GM_SITE_RUNTIME;
 			jump_label(b, &p[i], s.moff);
 		}
 		s.count = (uint32_t)b->choices.count - s.first;
-		if (ok && !p[i].count)
+		if (ok && !p[i].count && !p[i].patch)
 			ok = check_label(b, &p[i], &s);
 		if (ok && s.count > GM_MAX_SITE_CHOICES)
 			ok = refuse(m, file_at(&m->sections[p[i].section], p[i].offset),

@@ -10,6 +10,15 @@
 
 /* Lives in private memory: hidden from everything but this module's own instructions. */
 #define __private __attribute__((section(".guard_private")))
+#ifdef UNWRAPPED
+/*
+ * A module that stays as it is must have its private memory on pages of its own. Subsection 1 comes
+ * behind all that the compiler puts into the section.
+ */
+__asm__(".pushsection .guard_private, 1, \"aw\", @progbits\n"
+	".balign 4096\n"
+	".popsection\n");
+#endif
 #define __init __attribute__((section(".init.text"), __noinline__))
 #define __exit __attribute__((section(".exit.text"), __noinline__))
 #define noinline __attribute__((__noinline__))
