@@ -30,6 +30,12 @@ static void help(void)
 	       "  --markdown    print the table as Markdown\n"
 	       "  --no-oracle   without the oracle, which watches on engine sim (docs/oracle.md)\n"
 	       "  --oracle-alone  the oracle, but not its reference model\n"
+	       "  --seeds N     a race runs with N seeds from S on (default 50); it must end as it\n"
+	       "                says with each, and nine in ten schedules must differ\n"
+	       "  --vcpus N     at least so many vCPUs in every scenario\n"
+	       "  --interrupt-every[=N]  the honest flows again, with an interrupt at each instruction\n"
+	       "                boundary inside of the modules in turn; those of more than N\n"
+	       "                (default 2000) are told and passed over\n"
 	       "  --seed S      schedule of the vCPUs (default 1)\n"
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out\n"
 	       "  --timeout S   stop after S seconds\n"
@@ -85,8 +91,12 @@ void attack_print_row(const struct attack_cases *all, const struct attack_case *
 		}
 		attack_print_cell(r->expected);
 		attack_print_cell(r->got);
-		printf("| %" PRIu64 " | %.1f | %s |\n", r->crossings, c->ms,
+		printf("| %" PRIu64 " | %.1f | %s", r->crossings, c->ms,
 		       r->passed ? "ok" : "**surprise**");
+		if (c->seeds)
+			printf("; %u seeds: %u schedules, %u orders", c->seeds, c->schedules,
+			       c->orders);
+		printf(" |\n");
 		return;
 	}
 	attack_print_column(scenario_id(c->scenario), all->id_width);
@@ -97,7 +107,10 @@ void attack_print_row(const struct attack_cases *all, const struct attack_case *
 	}
 	attack_print_column(r->expected, 30);
 	attack_print_column(r->got, 30);
-	printf("%9" PRIu64 " %7.1f%s\n", r->crossings, c->ms, r->passed ? "" : "  SURPRISE");
+	printf("%9" PRIu64 " %7.1f%s", r->crossings, c->ms, r->passed ? "" : "  SURPRISE");
+	if (c->seeds)
+		printf("  %u seeds: %u schedules, %u orders", c->seeds, c->schedules, c->orders);
+	printf("\n");
 	if (r->passed)
 		return;
 	for (unsigned i = 0; i < r->failures && i < SCN_MAX_FAILURES; i++)
@@ -116,10 +129,11 @@ static json_t *row_json(const struct attack_case *c)
 		return json_pack("{s:s, s:s, s:o, s:n}", "id", scenario_id(c->scenario), "title",
 				 scenario_title(c->scenario), "not_expressible",
 				 text_json(c->unrun), "ok");
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:s, s:s, s:b}", "id",
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:i, s:f, s:s, s:s, s:b}", "id",
 			 scenario_id(c->scenario), "title", scenario_title(c->scenario), "expected",
-			 r->expected, "got", r->got, "crossings", (json_int_t)r->crossings, "ms",
-			 c->ms, "exit", r->exit, "oracle", r->oracle, "ok", r->passed);
+			 r->expected, "got", r->got, "crossings", (json_int_t)r->crossings, "seeds",
+			 (int)c->seeds, "schedules", (int)c->schedules, "orders", (int)c->orders,
+			 "ms", c->ms, "exit", r->exit, "oracle", r->oracle, "ok", r->passed);
 }
 
 int attack_print_json(json_t *j)
@@ -352,6 +366,9 @@ enum {
 	OPT_TIMEOUT,
 	OPT_ORACLE,
 	OPT_NO_ORACLE,
+	OPT_SEEDS,
+	OPT_VCPUS,
+	OPT_EVERY,
 	OPT_ORACLE_ALONE
 };
 
@@ -364,6 +381,9 @@ int verb_attack(int argc, char **argv)
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "markdown", no_argument, NULL, OPT_MARKDOWN },
 		{ "seed", required_argument, NULL, OPT_SEED },
+		{ "seeds", required_argument, NULL, OPT_SEEDS },
+		{ "vcpus", required_argument, NULL, OPT_VCPUS },
+		{ "interrupt-every", optional_argument, NULL, OPT_EVERY },
 		{ "x", required_argument, NULL, OPT_X },
 		{ "engine", required_argument, NULL, OPT_ENGINE },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
@@ -373,12 +393,12 @@ int verb_attack(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct attack_options o = { .engines = { { &sim_engine }, 1 },
-				    .seed = 1,
-				    .oracle = ORACLE_MODEL };
+	struct attack_options o = {
+		.engines = { { &sim_engine }, 1 }, .seed = 1, .seeds = 50, .oracle = ORACLE_MODEL
+	};
 	const char *module = NULL;
 	bool only_list = false, demo = false, x_given = false;
-	uint64_t timeout = 0;
+	uint64_t timeout = 0, n = 0, every = 0;
 	struct error err;
 	char **ids;
 	int nids, c;
@@ -397,6 +417,23 @@ int verb_attack(int argc, char **argv)
 		case OPT_SEED:
 			if (!option_number(optarg, UINT64_MAX, &o.seed))
 				return verb_usage("attack", "--seed %s: not a number", optarg);
+			break;
+		case OPT_SEEDS:
+			if (!option_number(optarg, 100000, &n) || !n)
+				return verb_usage("attack", "--seeds %s: 1 to 100000", optarg);
+			o.seeds = (unsigned)n;
+			break;
+		case OPT_VCPUS:
+			if (!option_number(optarg, GH_MAX_VCPUS, &n) || !n)
+				return verb_usage("attack", "--vcpus %s: 1 to %u", optarg,
+						  GH_MAX_VCPUS);
+			o.vcpus = (unsigned)n;
+			break;
+		case OPT_EVERY:
+			every = 2000;
+			if (optarg && (!option_number(optarg, UINT64_MAX, &every) || !every))
+				return verb_usage("attack", "--interrupt-every=%s: not a number",
+						  optarg);
 			break;
 		case OPT_X:
 			if (!option_x(optarg, &o.x) || o.x == GM_X_NOP)
@@ -435,6 +472,12 @@ int verb_attack(int argc, char **argv)
 			       : attack_demo(&o);
 	if (only_list)
 		return module ? driver_list(o.json) : list(o.json, ids, nids);
+	if (every)
+		return demo || module || o.engine != &sim_engine || o.oracle == ORACLE_OFF
+			       ? verb_usage("attack",
+					    "--interrupt-every: the simulator's scenarios, "
+					    "with the oracle")
+			       : attack_every(&o, every, ids, nids);
 	if (o.engines.count == 2)
 		return attack_both(&o, ids, nids);
 	return module ? driver(&o, module, ids, nids) : catalogue(&o, ids, nids);

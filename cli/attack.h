@@ -24,6 +24,9 @@ struct attack_options {
 	struct engine_list engines;
 	const struct engine_ops *engine; /* the one that runs now */
 	uint64_t seed;
+	unsigned seeds;	 /* of each race */
+	unsigned vcpus;	 /* at least */
+	uint64_t strike; /* scenario_options.strike */
 	enum gm_x_kind x;
 	bool json, markdown;
 	enum oracle_mode oracle; /* where the engine can tell it all: sim */
@@ -34,6 +37,8 @@ struct attack_case {
 	struct scenario *scenario;
 	struct scenario_result result;
 	double ms;
+	/* A race: so many seeds, schedules and orders of crossings that differ; else 0. */
+	unsigned seeds, schedules, orders;
 	const char *unrun; /* why these engines do not run it; NULL: they do */
 };
 
@@ -72,6 +77,9 @@ void attack_print_cell(const char *text);
 int attack_print_json(json_t *j);
 /* What a run that Ctrl-C ended has done. */
 void attack_tell_interrupted(size_t ran, size_t all);
+
+/* cli/attack_every.c: honest flows with an interrupt at each instruction boundary, up to `most`. */
+int attack_every(const struct attack_options *o, uint64_t most, char *const ids[], int nids);
 
 /* cli/attack_both.c: the catalogue on two engines, with their verdict logs compared. */
 int attack_both(const struct attack_options *o, char *const ids[], int nids);

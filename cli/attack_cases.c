@@ -8,6 +8,7 @@
 
 #include "cli/attack.h"
 #include "cli/corpus.h"
+#include "cli/progress.h"
 #include "cli/verbs.h"
 #include "scenario/scenario.h"
 
@@ -203,6 +204,101 @@ void attack_cases_free(struct attack_cases *all)
 	memset(all, 0, sizeof(*all));
 }
 
+/* Of the first n, those that differ. */
+static unsigned distinct(uint64_t *v, unsigned n)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned k = 0;
+
+		while (k < count && v[k] != v[i])
+			k++;
+		if (k == count)
+			v[count++] = v[i];
+	}
+	return count;
+}
+
+/* Adds the words of one comma-separated list to another; false: one was not there yet. */
+static bool unite(char list[160], const char *more)
+{
+	bool known = true;
+
+	while (*more) {
+		size_t n = strcspn(more, ","), len = strlen(list);
+		char word[64];
+
+		snprintf(word, sizeof(word), "%.*s", (int)n, more);
+		if (!strstr(list, word)) {
+			known = false;
+			snprintf(list + len, 160 - len, "%s%s", len ? ", " : "", word);
+		}
+		more += n;
+		more += strspn(more, ", ");
+	}
+	return known;
+}
+
+static void race_failure(struct scenario_result *r, const char *text)
+{
+	if (r->failures < SCN_MAX_FAILURES) {
+		r->failure[r->failures].line = 0;
+		snprintf(r->failure[r->failures].text, sizeof(r->failure[0].text), "%s", text);
+	}
+	r->failures++;
+	r->passed = false;
+}
+
+/*
+ * A race with many seeds: each must end in one of the ways that the scenario allows, every way that
+ * it names must come, and nine in ten schedules must differ; or the seeds have shown nothing.
+ */
+static bool run_seeds(struct attack_case *c, struct scenario_options *so, unsigned seeds,
+		      struct error *err)
+{
+	uint64_t *hash = calloc(2ull * seeds, sizeof(*hash));
+	char got[160] = "", text[200];
+	struct scenario_result r;
+
+	if (!hash)
+		return error_set(err, "out of memory");
+	for (c->seeds = 0; c->seeds < seeds && !interrupt_seen(); so->seed++) {
+		if (!scenario_run(c->scenario, so, &r, err)) {
+			free(hash);
+			return false;
+		}
+		hash[c->seeds] = r.schedule;
+		hash[seeds + c->seeds] = r.order;
+		c->seeds++;
+		unite(got, r.got);
+		r.crossings += c->seeds > 1 ? c->result.crossings : 0;
+		c->result = r;
+		if (!r.passed) {
+			snprintf(text, sizeof(text), "with seed %llu",
+				 (unsigned long long)so->seed);
+			race_failure(&c->result, text);
+			break;
+		}
+	}
+	c->schedules = distinct(hash, c->seeds);
+	c->orders = distinct(hash + seeds, c->seeds);
+	free(hash);
+	if (!c->result.passed || interrupt_seen())
+		return true;
+	memcpy(c->result.got, got, sizeof(got));
+	if (strcmp(c->result.expected, "accepted") && !unite(got, c->result.expected)) {
+		snprintf(text, sizeof(text), "%u seeds came to: %s", c->seeds, c->result.got);
+		race_failure(&c->result, text);
+	}
+	if (c->schedules * 10 < c->seeds * 9) {
+		snprintf(text, sizeof(text), "%u seeds gave %u schedules only", c->seeds,
+			 c->schedules);
+		race_failure(&c->result, text);
+	}
+	return true;
+}
+
 bool attack_run(const struct attack_cases *all, struct attack_case *c,
 		const struct attack_options *o, struct log_copy *copy, struct error *err)
 {
@@ -211,6 +307,8 @@ bool attack_run(const struct attack_cases *all, struct attack_case *c,
 		.corpus = all->corpus,
 		.seed = o->seed,
 		.x = o->x,
+		.vcpus = o->vcpus,
+		.strike = o->strike,
 		.copy = copy,
 		.oracle = o->engine == &sim_engine ? o->oracle : ORACLE_OFF,
 	};
@@ -218,7 +316,10 @@ bool attack_run(const struct attack_cases *all, struct attack_case *c,
 	bool ok;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	ok = scenario_run(c->scenario, &so, &c->result, err);
+	if (scenario_class(c->scenario) == SCN_RACE && o->seeds > 1 && !o->strike)
+		ok = run_seeds(c, &so, o->seeds, err);
+	else
+		ok = scenario_run(c->scenario, &so, &c->result, err);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	c->ms = (double)(end.tv_sec - start.tv_sec) * 1e3 +
 		(double)(end.tv_nsec - start.tv_nsec) / 1e6;

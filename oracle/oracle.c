@@ -353,6 +353,7 @@ static void line_ends(struct oracle *o, const struct oracle_event *ev,
 void oracle_after(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out)
 {
 	bool model = o->mode == ORACLE_MODEL && !o->failed;
+	struct oracle_event now = *ev; /* as the line finds it: one may change it for the next */
 	struct ref r;
 
 	o->counts.events++;
@@ -363,7 +364,7 @@ void oracle_after(struct oracle *o, const struct oracle_event *ev, const struct 
 		if (model)
 			line_predicted(o, &r, &out->line[i]);
 		if (!o->failure)
-			o_line(o, ev, out, i);
+			o_line(o, &now, out, i);
 		if (!o->failure)
 			line_ends(o, ev, out, i);
 		o->past[o->npast++ % O_HISTORY] = (struct o_past){ ev->vcpu, out->line[i] };

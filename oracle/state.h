@@ -263,7 +263,7 @@ void o_outside(struct oracle *o, unsigned vcpu);
 
 /* ---- truth.c ---- */
 
-void o_line(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out,
+void o_line(struct oracle *o, struct oracle_event *ev, const struct oracle_outcome *out,
 	    unsigned n);
 
 /* ---- announce.c ---- */

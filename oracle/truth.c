@@ -15,6 +15,7 @@
 struct claim {
 	struct oracle *o;
 	const struct oracle_event *ev;
+	struct oracle_event *next; /* the same; for what a line changes for those behind it */
 	const struct oracle_outcome *out;
 	const struct oracle_line *line;
 	bool last; /* of this event: the outcome's registers are this line's doing */
@@ -178,6 +179,10 @@ static void resume(struct claim *c)
 		wrong(c, "G5 continuity", "the module goes on elsewhere than where it was");
 		return;
 	}
+	/* Under scrub the crossing that is judged next finds the module's registers, put back. */
+	for (unsigned i = 0; c->m->binding.registers == 1 && i < ORACLE_GPRS; i++)
+		if (!c->last && i != ORACLE_RSP && !(set >> i & 1))
+			c->next->cpu.gpr[i] = ch->gpr[i];
 	comes_back(c, ch, lo, 0xffffu & ~set);
 }
 
@@ -533,13 +538,13 @@ static void accepted(struct claim *c)
 	}
 }
 
-void o_line(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out,
-	    unsigned n)
+void o_line(struct oracle *o, struct oracle_event *ev, const struct oracle_outcome *out, unsigned n)
 {
 	const struct oracle_line *line = &out->line[n];
 	struct claim c = {
 		.o = o,
 		.ev = ev,
+		.next = ev,
 		.out = out,
 		.line = line,
 		.last = n + 1 == out->lines,

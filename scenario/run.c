@@ -165,6 +165,8 @@ bool scenario_run(const struct scenario *s, const struct scenario_options *opt,
 		for (unsigned v = 0; v < PP_MAX_VCPUS; v++)
 			run.cursor[v] = vm_log_count(run.vm);
 		run.err = NULL;
+		run.first_line = vm_log_count(run.vm);
+		vm_strike(run.vm, opt->strike, GH_STRIKE_VECTOR);
 		vm_on_host_port(run.vm, run_on_port, &run);
 		vm_run(run.vm, &exit);
 		if (vm_oracle_failure(run.vm))

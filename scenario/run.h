@@ -66,6 +66,7 @@ struct run {
 	struct blob program;
 	struct run_origin *origin;
 	unsigned norigin;
+	size_t first_line;	     /* of the log that is the program's */
 	bool preempts;		     /* some step is `preempt` */
 	struct loaded *loaded;	     /* what the modules were made of */
 	size_t cursor[PP_MAX_VCPUS]; /* log lines of each vCPU that are accounted for */

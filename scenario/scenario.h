@@ -59,6 +59,11 @@ struct scenario_options {
 	const char *log;	 /* verdict log goes there; NULL: nowhere */
 	struct log_copy *copy;	 /* and there, for a comparison; NULL: nowhere */
 	enum oracle_mode oracle; /* a second judge; engine sim only */
+	/*
+	 * Not 0: an interrupt strikes at this instruction boundary inside modules, from 1, and DEPART
+	 * and RESUME that go well are neither expected nor looked at. Needs the oracle.
+	 */
+	uint64_t strike;
 };
 
 #define SCN_MAX_FAILURES 16u
@@ -74,10 +79,13 @@ struct scenario_result {
 	struct scenario_failure failure[SCN_MAX_FAILURES];
 	uint64_t crossings; /* judged lines */
 	unsigned checks;    /* expectations that were looked at */
-	char expected[160]; /* the refusals that the scenario asks for, or "accepted" */
-	char got[160];	    /* what there was in their place */
-	char exit[256];	    /* how the run ended, if not by the program's end */
-	char oracle[4096];  /* both stories if oracle and core disagree, else empty */
+	uint64_t schedule; /* hashes: who ran how far in which order; of the judged lines' order; */
+	uint64_t order;	   /* 0: no such thing */
+	uint64_t boundaries; /* of instructions inside modules, if the oracle was there */
+	char expected[160];  /* the refusals that the scenario asks for, or "accepted" */
+	char got[160];	     /* what there was in their place */
+	char exit[256];	     /* how the run ended, if not by the program's end */
+	char oracle[4096];   /* both stories if oracle and core disagree, else empty */
 };
 
 /* false: it could not be run at all (*err says why). A failed expectation is in *result. */

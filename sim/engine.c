@@ -263,6 +263,11 @@ static uint64_t engine_time(struct engine *e)
 	return e->clock / SIM_BYTES_PER_TICK;
 }
 
+static uint64_t engine_schedule(struct engine *e)
+{
+	return e->schedule;
+}
+
 const struct engine_ops sim_engine = {
 	.name = "sim",
 	.default_x = GM_X_VMMCALL,
@@ -284,4 +289,5 @@ const struct engine_ops sim_engine = {
 	.kick = sim_kick,
 	.raise_vector = raise_vector,
 	.time = engine_time,
+	.schedule = engine_schedule,
 };

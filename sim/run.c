@@ -208,6 +208,12 @@ static void turn(struct engine *e)
 	if (end > e->budget)
 		end = e->budget;
 	slice(&e->vcpu[i], end, fine);
+	if (n > 1) {
+		/* splitmix64's step over what this turn did */
+		e->schedule += 0x9e3779b97f4a7c15ull + i + sim_current_rip(&e->vcpu[i]);
+		e->schedule = (e->schedule ^ e->schedule >> 30) * 0xbf58476d1ce4e5b9ull;
+		e->schedule ^= e->schedule >> 27;
+	}
 	if (!e->ended && e->clock >= e->budget)
 		sim_end(e, VM_EXIT_BUDGET, i, sim_current_rip(&e->vcpu[i]),
 			"the budget of %llu instructions is used up",

@@ -198,6 +198,7 @@ struct engine {
 	uint64_t clock; /* bytes of code executed: time */
 	uint64_t budget;
 	uint64_t rng;
+	uint64_t schedule; /* hash of the turns in which several could have run */
 	uint64_t uses;
 	struct sim_space *spaces[SIM_MAX_SPACES];
 	unsigned nspaces;

@@ -46,7 +46,16 @@ static void on_instruction(uc_engine *uc, uint64_t address, uint32_t size, void 
 	uint64_t rsp = 0;
 	size_t avail;
 
-	if (s->stop != STOP_NONE || !s->vcpu)
+	if (!s->vcpu || (s->stop != STOP_NONE && (s->stop != STOP_INSN || s->stop_rip != address)))
+		return;
+	/* A single step must do its instruction: then the next boundary is struck. */
+	if (!s->stepping && vm_strikes(s->vcpu->e->vm, s->vcpu->id)) {
+		s->stop = STOP_SLICE;
+		s->stop_rip = address;
+		uc_emu_stop(uc);
+		return;
+	}
+	if (s->stop != STOP_NONE)
 		return;
 	code = sim_space_bytes(s, address, &avail);
 	if (!code)

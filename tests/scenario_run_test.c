@@ -19,7 +19,7 @@
 #include "scenario/scenario.h"
 #include "vmm/engine.h"
 
-#define MAX_FILES 512u
+#define MAX_FILES 1024u
 
 static char corpus_build[512];
 
@@ -530,7 +530,7 @@ int main(void)
 	static struct CMUnitTest tests[MAX_FILES];
 	static struct corpus_case cases[MAX_FILES];
 	static char titles[MAX_FILES][128];
-	static const char *const how[] = { "vmmcall", "vmcall", "out", "4 vCPUs" };
+	static const char *const how[] = { "vmmcall", "vmcall", "out", "4 vCPUs", "2 vCPUs" };
 	const char *build = getenv("BUILD");
 	struct dirent **names;
 	size_t count = sizeof(steps) / sizeof(steps[0]);
@@ -539,12 +539,12 @@ int main(void)
 	snprintf(corpus_build, sizeof(corpus_build), "%s/corpus", build ? build : "build/release");
 	memcpy(tests, steps, sizeof(steps));
 	for (int i = 0; i < n; i++) {
-		for (unsigned k = 0; k < 4 && count < MAX_FILES; k++) {
+		for (unsigned k = 0; k < 5 && count < MAX_FILES; k++) {
 			struct corpus_case *c = &cases[count];
 
 			snprintf(c->path, sizeof(c->path), "corpus/scenarios/%s", names[i]->d_name);
 			c->x = (enum gm_x_kind)(k % 3);
-			c->vcpus = k == 3 ? 4 : 0;
+			c->vcpus = k == 3 ? 4 : k == 4 ? 2 : 0;
 			c->seed = k + 1;
 			snprintf(titles[count], sizeof(titles[count]), "%.100s with %s",
 				 names[i]->d_name, how[k]);

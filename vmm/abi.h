@@ -25,6 +25,7 @@
 	0x47480001u /* for guests in C: RAX = this, RBX = module; RAX = 0 if it was placed again */
 #define GH_PORT_TIMER 0xf9 /* EAX: period in instructions, 0 off; vector GH_TIMER_VECTOR */
 #define GH_TIMER_VECTOR 0x40
+#define GH_STRIKE_VECTOR 0xee /* the puppet returns from it at once: vm_strike() */
 
 #define GH_MAX_VCPUS 16
 #define GH_MAX_MODULES 8

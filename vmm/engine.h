@@ -121,6 +121,11 @@ struct engine_ops {
 
 	/* Instructions executed by all vCPUs so far: the simulated time. */
 	uint64_t (*time)(struct engine *e);
+	/*
+	 * A hash of the schedule so far: which vCPU ran up to where, each time that another one could
+	 * have run in its place. 0, or no such operation: it makes none, or cannot tell.
+	 */
+	uint64_t (*schedule)(struct engine *e);
 };
 
 extern const struct engine_ops sim_engine; /* sim/: Unicorn */
@@ -220,6 +225,11 @@ bool vm_may_mwait(struct vm *vm, unsigned vcpu);
  * which does not change while the engine lives. Views are those that the engine really shows.
  */
 bool vm_watched(const struct vm *vm);
+/*
+ * In a module's view, at an instruction boundary: is this the one that vm_strike() named? Then the
+ * interrupt is pending, and the engine delivers it before the instruction.
+ */
+bool vm_strikes(struct vm *vm, unsigned vcpu);
 /* The vCPU runs guest code from here on. */
 void vm_watch_runs(struct vm *vm, unsigned vcpu, uint8_t view);
 /* In a module's view: before each instruction. `code`: its `len` bytes where they really lie. */

@@ -180,6 +180,8 @@ struct vm {
 	void *host_ctx;
 	struct vm_level level[VM_MAX_NESTED];
 	unsigned nested;
+	uint64_t boundaries, strike_at; /* of instructions inside modules */
+	uint8_t strike_vector;
 	uint64_t msr_value; /* the one register behind bound MSRs, and behind bound ports */
 	uint32_t port_value;
 };

@@ -223,6 +223,30 @@ void vm_set_cpu(struct vm *vm, unsigned vcpu, const struct guard_cpu *cpu)
 	vm->ops->set_cpu(vm->engine, vcpu, cpu);
 }
 
+void vm_strike(struct vm *vm, uint64_t n, uint8_t vector)
+{
+	vm->strike_at = n;
+	vm->strike_vector = vector;
+}
+
+uint64_t vm_boundaries(const struct vm *vm)
+{
+	return vm->boundaries;
+}
+
+bool vm_strikes(struct vm *vm, unsigned vcpu)
+{
+	if (++vm->boundaries != vm->strike_at)
+		return false;
+	vm->ops->raise_vector(vm->engine, vcpu, vm->strike_vector);
+	return true;
+}
+
+uint64_t vm_schedule(struct vm *vm)
+{
+	return vm->ops->schedule ? vm->ops->schedule(vm->engine) : 0;
+}
+
 uint64_t vm_time(struct vm *vm)
 {
 	return vm->ops->time(vm->engine);

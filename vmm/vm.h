@@ -169,6 +169,14 @@ bool vm_reset_vcpu(struct vm *vm, unsigned vcpu);
 bool vm_is_off(const struct vm *vm, unsigned vcpu, bool stopped);
 /* The next so many raises and lowers of this vCPU fail (R20). */
 void vm_fail_next(struct vm *vm, unsigned vcpu, unsigned raises, unsigned lowers);
+/*
+ * An interrupt strikes at the n-th instruction boundary inside any module, counted over all vCPUs
+ * from 1; needs the oracle, whose engine tells instructions. 0: none. vm_boundaries() counts on.
+ */
+void vm_strike(struct vm *vm, uint64_t n, uint8_t vector);
+uint64_t vm_boundaries(const struct vm *vm);
+/* Which vCPU ran how far in which order, as a hash; 0: the engine cannot tell. */
+uint64_t vm_schedule(struct vm *vm);
 /* Simulated time: instructions executed so far. */
 uint64_t vm_time(struct vm *vm);
 

@@ -108,6 +108,27 @@ event:
 	arrive	3
 
 	/*
+	 * An interrupt that no step knows of (vm_strike()): an honest handler, which uses every
+	 * register and some stack and goes back where it came from.
+	 */
+	.globl puppet_strike
+	.balign 16
+puppet_strike:
+	.irp	r, rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+	pushq	%\r
+	.endr
+	.irp	r, rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+	movq	$-1, %\r
+	.endr
+	subq	$128, %rsp
+	movq	%rsp, (%rsp)
+	addq	$128, %rsp
+	.irp	r, r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax
+	popq	%\r
+	.endr
+	iretq
+
+	/*
 	 * Out: everything at once, by IRETQ, so that no register has to be spared. RDI: struct regs.
 	 * From here on what happens is not the puppet's own doing.
 	 */

@@ -108,6 +108,8 @@ extern const struct gh_boot *puppet_boot;
 void puppet_go(const struct regs *r) __attribute__((noreturn));
 void puppet_landing(void);
 void puppet_ret(void);
+void puppet_strike(void);
+void puppet_strike(void);
 void puppet_hypercall(uint64_t *abcd);
 extern uint8_t puppet_hypercall_x[3], puppet_x[3];
 extern char puppet_imports[]; /* PP_IMPORTS stubs */

@@ -38,6 +38,8 @@ static void fill_idt(void)
 	for (unsigned v = 0; v < 256; v++) {
 		uint64_t to = (uint64_t)puppet_events + 16 * v;
 
+		if (v == GH_STRIKE_VECTOR)
+			to = (uint64_t)puppet_strike;
 		puppet_idt[v] = (struct gate){ .offset0 = (uint16_t)to,
 					       .selector = KERNEL_CS,
 					       .ist = v < 32 ? 1 : 0,
