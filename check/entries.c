@@ -55,15 +55,25 @@ static void bad_entry(struct ck *ck, uint32_t i, const char *what)
 	      i, name ? name : "", what);
 }
 
+/* Code that is freed after init is called while init lives, or is init itself. */
+static uint32_t entry_flags(const struct ck *ck, const struct fn *f)
+{
+	uint32_t flags = (f->init ? GM_ENTRY_INIT : 0) | (f->exit ? GM_ENTRY_EXIT : 0);
+
+	if (!f->init && is_init_section(ck->w.sec[f->section].name))
+		flags |= GM_ENTRY_INIT_CALL;
+	return flags;
+}
+
 static void entry(struct ck *ck, uint32_t i, const struct fn *f, bool has_name)
 {
 	const struct gm_entry *e = &ck->m.entries[i];
-	uint32_t flags = (f->init ? GM_ENTRY_INIT : 0) | (f->exit ? GM_ENTRY_EXIT : 0);
+	uint32_t flags = entry_flags(ck, f);
 
 	if (!has_name)
 		bad_entry(ck, i, "no function there has this name");
 	else if (e->flags != flags)
-		bad_entry(ck, i, "its flags are not those of init, exit or neither");
+		bad_entry(ck, i, "its flags are not those of init, exit, init code or none");
 	else if (ck->enter_gate[i] != e->gate)
 		bad_entry(ck, i, "no gate leads to it");
 	else if (!f->taken && (ck->linux_module || !f->global))

@@ -111,11 +111,11 @@ static bool core_says(const struct manifest *m, struct error *err)
 			if (m->segments[k].kind == GM_SEG_INIT_TEXT &&
 			    m->entries[i].moff >= m->segments[k].start &&
 			    m->entries[i].moff - m->segments[k].start < m->segments[k].size &&
-			    !(m->entries[i].flags & GM_ENTRY_INIT))
+			    !(m->entries[i].flags & GM_ENTRY_INIT_CODE))
 				return bad(
 					m, man_at(m, &m->entries[i]), err,
-					"entry %u (%s) lies in init code, which is freed, but is "
-					"not init: the guard core refuses that",
+					"entry %u (%s) lies in init code, which is freed, and is "
+					"not marked so: the guard core refuses that",
 					i, man_name(m, m->entries[i].name));
 	if (!gm_validate(m->bytes, m->h->total))
 		return bad(m, 0, err, "the guard core would refuse this manifest");

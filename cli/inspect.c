@@ -87,9 +87,10 @@ static void print_module(const char *path, const json_t *r)
 	printf("entries (%zu): name, headroom, whose address is taken where\n",
 	       json_array_size(json_object_get(r, "entries")));
 	json_array_foreach(json_object_get(r, "entries"), i, e)
-		printf("  %-40s %5lld  %s%s%s\n", str(e, "name"), num(e, "headroom"),
+		printf("  %-40s %5lld  %s%s%s%s\n", str(e, "name"), num(e, "headroom"),
 		       str(e, "source"), json_is_true(json_object_get(e, "init")) ? " init" : "",
-		       json_is_true(json_object_get(e, "exit")) ? " exit" : "");
+		       json_is_true(json_object_get(e, "exit")) ? " exit" : "",
+		       json_is_true(json_object_get(e, "init_call")) ? " during-init" : "");
 	printf("exits (%zu): import, calls, jumps, uses as data\n",
 	       json_array_size(json_object_get(r, "exits")));
 	json_array_foreach(json_object_get(r, "exits"), i, e)

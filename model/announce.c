@@ -111,7 +111,6 @@ static enum guard_verdict start(struct ctx *c, struct module *m, uint64_t table,
 		return GUARD_V_BUSY;
 	memcpy(m->base, base, sizeof(uint64_t) * m->nsegments);
 	m->init_used = m->init_gone = false;
-	m->init_done = !m->has_init;
 	module_place(m);
 	m->job = (struct announce_job){ .table = table, .count = count };
 	for (uint32_t i = 0; i < m->man->imports.count; i++)

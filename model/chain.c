@@ -189,7 +189,9 @@ void chain_end(struct module *m, struct chain *ch)
 	if (ch->state == CHAIN_FREE)
 		return;
 	if (ch->act[0].init)
-		m->init_done = true;
+		m->init_live--;
+	if (ch->act[0].init & GM_ENTRY_INIT)
+		m->init_open = false;
 	set_state(m, ch, CHAIN_FREE);
 	ch->nwords = 0;
 }

@@ -50,15 +50,21 @@ static bool run_maps(struct ctx *c, const struct module *m, const struct run *ru
 	return true;
 }
 
+/* Nothing of init's runs or can come back: its memory may be the kernel's again. */
+static bool init_done(const struct module *m)
+{
+	return (m->init_used || !m->has_init) && m->init_live == 0;
+}
+
 /*
- * Drops the init segments once their entry has returned and they no longer lie where they were
+ * Drops the init segments once what ran there has returned and they no longer lie where they were
  * verified: the kernel has freed them and may put anything there.
  */
 bool init_drop_if_moved(struct ctx *c, struct module *m)
 {
 	bool moved = false;
 
-	if (m->state != MODULE_ANNOUNCED || !m->init_done || m->init_gone)
+	if (m->state != MODULE_ANNOUNCED || !init_done(m) || m->init_gone)
 		return false;
 	for (unsigned i = 0; i < m->runs; i++)
 		if (m->run[i].init && !run_maps(c, m, &m->run[i]))
@@ -85,7 +91,7 @@ bool init_drop_all(struct ctx *c)
 
 enum guard_verdict check_mapping(struct ctx *c, struct module *m)
 {
-	if (m->init_done && !m->init_gone)
+	if (init_done(m) && !m->init_gone)
 		init_drop_if_moved(c, m);
 	if (m->binding.policy.mapping == GUARD_MAPPING_LOCKED &&
 	    c->g->ops->mapping_locked(c->g->vmm, c->vcpu, m->index, c->d->cpu.cr3))

@@ -34,11 +34,17 @@ static bool return_word_ok(const struct ctx *c, const struct module *m, uint64_t
 	return !module_owns(m, word) || (out && word == (out->raw ? out->rip : m->enter_return));
 }
 
-/* Init code is entered once per ANNOUNCE, by the kernel, while it is there. */
+/*
+ * Init code is entered by the kernel, while it is there: init once per ANNOUNCE, the rest while
+ * init's own activation lives.
+ */
 static bool entry_open(const struct ctx *c, const struct module *m, const struct gm_entry *e)
 {
-	return !(e->flags & GM_ENTRY_INIT) ||
-	       (!m->init_used && !c->v->chain && module_has(m, module_segment(m, e->moff)));
+	if (!(e->flags & GM_ENTRY_INIT_CODE))
+		return true;
+	if (c->v->chain || !module_has(m, module_segment(m, e->moff)))
+		return false;
+	return e->flags & GM_ENTRY_INIT ? !m->init_used : m->init_open;
 }
 
 /*
@@ -52,6 +58,9 @@ static enum guard_verdict enter_as_return(struct ctx *c, struct module *m, struc
 	enum guard_verdict v;
 	struct range r;
 
+	/* init's memory would not wait for a chain that began elsewhere */
+	if (e->flags & GM_ENTRY_INIT_CODE && !out->act[0].init)
+		return GUARD_V_BAD_RETURN;
 	v = check_stack(c, &r, slot, lo, out->hi, out);
 	if (v == GUARD_V_OK)
 		v = chain_come_back(c, m, out, &r, lo, out->verify);
@@ -127,13 +136,17 @@ enum guard_verdict cross_enter_call(struct ctx *c, struct module *m, const struc
 			.word = word,
 			.serial = m->serial,
 			.raw = raw,
-			.init = (e->flags & GM_ENTRY_INIT) != 0,
+			.init = e->flags & GM_ENTRY_INIT_CODE,
 		};
 	}
+	/* from outside, so that they began this chain */
+	if (e->flags & GM_ENTRY_INIT)
+		m->init_used = m->init_open = true;
+	if (e->flags & GM_ENTRY_INIT_CODE)
+		m->init_live++;
 	tip = &ch->act[ch->depth - 1];
 	tip->headroom = (uint32_t)headroom;
 	chain_extent(ch, &r, slot - headroom, ch->act[0].slot + 8);
-	m->init_used |= tip->init;
 	cpu->rip = module_gva(m, e->moff);
 	note(c, tip->serial, raw || own_slot ? 0 : slot, word, m->leave_return);
 	return GUARD_V_OK;

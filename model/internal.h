@@ -69,8 +69,8 @@ struct activation {
 	uint64_t word; /* the caller's return address, which was in the slot */
 	uint32_t headroom;
 	uint32_t serial;
-	bool raw;  /* entered by an execute fault: the word was never exchanged */
-	bool init; /* of the init entry */
+	bool raw;      /* entered by an execute fault: the word was never exchanged */
+	uint32_t init; /* GM_ENTRY_INIT_CODE flags of the entry; only an outermost one has any */
 };
 
 enum chain_state { CHAIN_FREE, CHAIN_RUNNING, CHAIN_CALLOUT, CHAIN_DEPARTED };
@@ -124,10 +124,11 @@ struct announce_job {
 struct module {
 	enum module_state state;
 	bool quarantined;
-	bool init_used; /* the init entry was accepted in this announcement */
-	bool init_done; /* ... and its chain has ended */
-	bool init_gone; /* init segments have been dropped */
-	bool has_init;	/* there is an init entry: until it has ended, init segments stay */
+	bool init_used;	    /* the init entry was accepted in this announcement */
+	bool init_open;	    /* ... and its chain lives: the kernel may call into init code */
+	bool init_gone;	    /* init segments have been dropped */
+	bool has_init;	    /* there is an init entry: until it has ended, init segments stay */
+	uint32_t init_live; /* chains that began in init code: so do they until these have */
 	unsigned index;
 	uint64_t id;
 

@@ -137,16 +137,26 @@ static bool gates_ok(const struct gm_header *h)
 	return leave_returns == 1 && enter_returns == 1;
 }
 
+/*
+ * Init memory is the kernel's again one day: what leads there is init itself, or is open only while
+ * init lives. Neither both nor, elsewhere, the latter.
+ */
+static bool init_flags_ok(const struct gm_header *h, const struct gm_entry *e)
+{
+	uint32_t kind = e->flags & GM_ENTRY_INIT_CODE;
+
+	if (seg_at(h, e->moff)->kind == GM_SEG_INIT_TEXT)
+		return kind == GM_ENTRY_INIT || kind == GM_ENTRY_INIT_CALL;
+	return !(kind & GM_ENTRY_INIT_CALL);
+}
+
 static bool entries_ok(const struct gm_header *h)
 {
 	const struct gm_entry *e = gm_table_at(h, &h->entries);
 	const struct gm_gate *g = gm_table_at(h, &h->gates);
 
 	for (uint32_t i = 0; i < h->entries.count; i++, e++) {
-		if (!in_text(h, e->moff) || (i && e->moff <= e[-1].moff))
-			return false;
-		/* init memory is the kernel's again one day: only the init entry leads there */
-		if (seg_at(h, e->moff)->kind == GM_SEG_INIT_TEXT && !(e->flags & GM_ENTRY_INIT))
+		if (!in_text(h, e->moff) || (i && e->moff <= e[-1].moff) || !init_flags_ok(h, e))
 			return false;
 		if (e->headroom < GM_MIN_HEADROOM || e->headroom > GM_MAX_HEADROOM)
 			return false;

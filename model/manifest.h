@@ -132,6 +132,9 @@ struct gm_gate {
 
 #define GM_ENTRY_INIT 1u /* module_init: accepted once per ANNOUNCE */
 #define GM_ENTRY_EXIT 2u /* module_exit: not reachable through inner thunks */
+/* Other code in INIT_TEXT that the kernel calls: accepted only while init's activation lives. */
+#define GM_ENTRY_INIT_CALL 4u
+#define GM_ENTRY_INIT_CODE (GM_ENTRY_INIT | GM_ENTRY_INIT_CALL)
 
 struct gm_entry {
 	uint32_t moff; /* first byte of f, in TEXT or INIT_TEXT */

@@ -26,7 +26,7 @@ void o_withdraw(struct oracle *o, struct o_module *m)
 	uint8_t page[4096];
 
 	for (uint32_t i = 0; i < m->binding.chains; i++)
-		o_end(m, &m->chain[i]);
+		o_end(&m->chain[i]);
 	for (unsigned i = 0; i < m->man.nsegments && o->cb.copy && !o->failed; i++) {
 		const struct m_segment *s = &m->man.segment[i];
 
@@ -141,7 +141,6 @@ static void announced(struct oracle *o, struct o_module *m, const struct oracle_
 
 	memcpy(m->base, m->job.base, sizeof(m->base));
 	m->init_used = m->init_gone = false;
-	m->init_done = !m->has_init;
 	m->job.active = false;
 	for (uint32_t p = 0; p < m->man.pages; p++)
 		m->frame[p] = NO_FRAME;

@@ -305,7 +305,7 @@ void oracle_frame_released(struct oracle *o, unsigned module, uint32_t page)
 		return;
 	init = m_init(m->man.segment[m_segment_of(&m->man, page * 4096u)].kind);
 	/* the kernel may have its init memory back once that has run and is unmapped */
-	if (init && !m->init_gone && m->init_done && o->event &&
+	if (init && !m->init_gone && o_init_done(m) && o->event &&
 	    o_init_moved(o, m, o->event->cpu.cr3))
 		m->init_gone = true;
 	else if (!init)

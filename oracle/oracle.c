@@ -197,7 +197,7 @@ void oracle_before(struct oracle *o, const struct oracle_event *ev)
 	for (unsigned i = 0; ev->kind == ORACLE_FETCH && i < ORACLE_MODULES; i++) {
 		const struct o_module *m = &o->module[i];
 
-		o->init_moved |= m->announced && m->init_done && !m->init_gone &&
+		o->init_moved |= m->announced && o_init_done(m) && !m->init_gone &&
 				 o_init_moved(o, m, ev->cpu.cr3);
 	}
 }
@@ -305,6 +305,16 @@ static void writes_allowed(struct oracle *o, const struct oracle_event *ev,
 	}
 }
 
+/* Has init memory some frame left, though it may have lost others? */
+static bool init_kept(const struct o_module *m)
+{
+	for (uint32_t p = 0; p < m->man.pages; p++)
+		if (m_init(m->man.segment[m_segment_of(&m->man, p * PAGE)].kind) &&
+		    m->frame[p] != NO_FRAME)
+			return true;
+	return false;
+}
+
 static void text_after(struct oracle *o, const struct oracle_event *ev)
 {
 	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
@@ -328,6 +338,9 @@ static void text_after(struct oracle *o, const struct oracle_event *ev)
 			o_complain(o, "G3 privacy", ev->vcpu, ev->cpu.rip,
 				   "init memory of module %u is given back and still lies there",
 				   i);
+		/* a frame that could not be given back: it is tried again another time */
+		if (o->failed && m->announced && init_kept(m))
+			m->init_gone = false;
 		m->released = m->init_released = false;
 	}
 }

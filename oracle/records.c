@@ -49,11 +49,23 @@ struct o_chain *o_departed_at(const struct o_module *m, uint64_t rip, uint64_t s
 	return NULL;
 }
 
-void o_end(struct o_module *m, struct o_chain *ch)
+bool o_init_lives(const struct o_module *m, uint32_t kind)
+{
+	for (uint32_t i = 0; i < m->binding.chains; i++)
+		if (m->chain[i].state != O_FREE && m->chain[i].act[0].init & kind)
+			return true;
+	return false;
+}
+
+bool o_init_done(const struct o_module *m)
+{
+	return (m->init_used || !m->has_init) && !o_init_lives(m, M_INIT_CODE);
+}
+
+void o_end(struct o_chain *ch)
 {
 	if (ch->state == O_FREE)
 		return;
-	m->init_done |= ch->act[0].init;
 	ch->state = O_FREE;
 	ch->nshadow = 0;
 }
@@ -69,7 +81,7 @@ void o_outside(struct oracle *o, unsigned vcpu)
 	struct o_vcpu *v = &o->vcpu[vcpu];
 
 	if (v->chain && v->module)
-		o_end(v->module, v->chain);
+		o_end(v->chain);
 	o_leaves(v);
 }
 
@@ -81,7 +93,7 @@ void o_kill_overlapping(struct o_module *m, const struct o_chain *self)
 
 		if (ch != self && (ch->state == O_CALLOUT || ch->state == O_DEPARTED) &&
 		    ch->lo < self->hi && self->lo < ch->hi)
-			o_end(m, ch);
+			o_end(ch);
 	}
 }
 
@@ -91,7 +103,7 @@ void o_kill_entered(struct o_module *m, uint64_t gpa)
 		struct o_chain *ch = &m->chain[i];
 
 		if ((ch->state == O_CALLOUT || ch->state == O_DEPARTED) && o_extent_holds(ch, gpa))
-			o_end(m, ch);
+			o_end(ch);
 	}
 }
 

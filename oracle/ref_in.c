@@ -75,8 +75,13 @@ static bool word_ok(const struct ref *r, const struct o_module *m, uint64_t word
 
 static bool open_now(const struct ref *r, const struct o_module *m, const struct m_entry *e)
 {
-	return !(e->flags & M_ENTRY_INIT) ||
-	       (!m->init_used && !ref_vcpu(r)->chain && o_has(m, m_segment_of(&m->man, e->moff)));
+	bool once = e->flags & M_ENTRY_INIT, within = e->flags & M_ENTRY_INIT_CALL;
+
+	if (!once && !within)
+		return true;
+	if (ref_vcpu(r)->chain || !o_has(m, m_segment_of(&m->man, e->moff)))
+		return false;
+	return (once && !m->init_used) || (!once && o_init_lives(m, M_ENTRY_INIT));
 }
 
 enum guard_verdict ref_enter_call(struct ref *r, const struct o_module *m, const struct m_entry *e,
@@ -116,6 +121,8 @@ enum guard_verdict ref_enter_call(struct ref *r, const struct o_module *m, const
 		return GUARD_V_WITHHELD;
 	if (raw && out && word == out->rip) {
 		/* judged as the call-out's return, which goes on at f */
+		if (e->flags & M_INIT_CODE && !out->act[0].init)
+			return GUARD_V_BAD_RETURN;
 		*why = o_stack_wrong(r->o, cpu->cr3, slot, slot - e->headroom, out->hi, out);
 		if (*why)
 			return GUARD_V_BAD_STACK;

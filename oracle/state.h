@@ -35,7 +35,8 @@ enum o_chain_state { O_FREE, O_RUNNING, O_CALLOUT, O_DEPARTED };
 struct o_act {
 	uint64_t slot, word; /* the caller's return address */
 	uint32_t headroom, serial;
-	bool raw, init;
+	uint32_t init; /* M_INIT_CODE flags of its entry */
+	bool raw;
 };
 
 /* A return address that the CPU pushed: from here on this word must lead there. */
@@ -73,7 +74,7 @@ struct o_job {
 
 struct o_module {
 	bool registered, announced, quarantined;
-	bool init_used, init_done, init_gone, has_init;
+	bool init_used, init_gone, has_init;
 	unsigned index;
 	struct m_manifest man;
 	struct oracle_binding binding;
@@ -258,7 +259,11 @@ void o_pop_below(struct o_chain *ch, uint64_t sp);
 struct o_chain *o_callout_at(const struct o_module *m, uint64_t slot);
 /* `set`: registers that a fixup may have changed. */
 struct o_chain *o_departed_at(const struct o_module *m, uint64_t rip, uint64_t rsp, uint32_t *set);
-void o_end(struct o_module *m, struct o_chain *ch);
+void o_end(struct o_chain *ch);
+/* Lives a thread of control that an entry of this kind (M_ENTRY_ flags) began, in any state? */
+bool o_init_lives(const struct o_module *m, uint32_t kind);
+/* Init has run, and nothing that began in init code can come back. */
+bool o_init_done(const struct o_module *m);
 void o_outside(struct oracle *o, unsigned vcpu);
 
 /* ---- truth.c ---- */

@@ -226,7 +226,7 @@ static struct o_chain *room(const struct claim *c)
 			struct o_chain *ch = &c->m->chain[i];
 
 			if (ch->state == O_FREE || (pass && stale(c, ch))) {
-				o_end(c->m, ch);
+				o_end(ch);
 				return ch;
 			}
 		}
@@ -272,13 +272,25 @@ static void begin(struct claim *c, const struct m_entry *e, bool raw, uint64_t w
 						       .word = word,
 						       .serial = ++m->serial,
 						       .raw = raw,
-						       .init = e->flags & M_ENTRY_INIT };
+						       .init = e->flags & M_INIT_CODE };
 		o_push(ch, slot, raw ? word : m->gates_gva + m->leave_return);
 	}
 	tip = &ch->act[ch->depth - 1];
 	tip->headroom = (uint32_t)headroom;
-	m->init_used |= tip->init;
+	m->init_used |= (e->flags & M_ENTRY_INIT) != 0;
 	runs(c, ch, slot - headroom);
+}
+
+/* Init code is there, is not entered from inside, and its time has come and is not over. */
+static const char *init_wrong(const struct claim *c, const struct m_entry *e)
+{
+	if (c->v->chain)
+		return "init code is entered from inside";
+	if (!o_has(c->m, m_segment_of(&c->m->man, e->moff)))
+		return "init code is gone";
+	if (e->flags & M_ENTRY_INIT)
+		return c->m->init_used ? "init is entered a second time" : NULL;
+	return o_init_lives(c->m, M_ENTRY_INIT) ? NULL : "init code is called, and init is not";
 }
 
 static void enter_call(struct claim *c)
@@ -297,9 +309,8 @@ static void enter_call(struct claim *c)
 	}
 	headroom = own && tip->headroom > e->headroom ? tip->headroom : e->headroom;
 	why = raise_wrong(c, NULL);
-	if (!why && (e->flags & M_ENTRY_INIT) &&
-	    (c->m->init_used || ch || !o_has(c->m, m_segment_of(&c->m->man, e->moff))))
-		why = "init code is entered a second time, or is gone";
+	if (!why && (e->flags & M_INIT_CODE))
+		why = init_wrong(c, e);
 	if (!why && tip && slot > tip->slot)
 		why = "the slot is above the running activation";
 	if (!why)
@@ -321,6 +332,8 @@ static void enter_call(struct claim *c)
 		return;
 	}
 	if (raw && out && word == out->rip) {
+		if (e->flags & M_INIT_CODE && !out->act[0].init)
+			wrong(c, "G1 entry", "init code goes on in what began elsewhere");
 		comes_back(c, out, slot - e->headroom, out->preserve);
 		return;
 	}
@@ -522,7 +535,7 @@ static void refused(struct claim *c)
 		if (c->o->vcpu[v].module == c->m)
 			o_outside(c->o, v);
 	for (uint32_t i = 0; i < c->m->binding.chains; i++)
-		o_end(c->m, &c->m->chain[i]);
+		o_end(&c->m->chain[i]);
 }
 
 static void accepted(struct claim *c)

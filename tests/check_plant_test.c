@@ -402,6 +402,26 @@ static bool entry_not_init(struct plant *p)
 	return false;
 }
 
+static bool init_call_as(struct plant *p, uint32_t flags)
+{
+	struct gm_entry *e = PLANT_TABLE(p, struct gm_entry, entries);
+
+	for (uint32_t i = 0; i < p->h->entries.count; i++)
+		if (e[i].flags == GM_ENTRY_INIT_CALL)
+			return e[i].flags = flags, true;
+	return false;
+}
+
+static bool init_call_is_init(struct plant *p)
+{
+	return init_call_as(p, GM_ENTRY_INIT);
+}
+
+static bool init_call_at_any_time(struct plant *p)
+{
+	return init_call_as(p, 0);
+}
+
 static bool entry_headroom(struct plant *p)
 {
 	struct gm_entry *e = PLANT_TABLE(p, struct gm_entry, entries);
@@ -628,6 +648,8 @@ static const struct kind kinds[] = {
 	K(site_at_load_only, "sites"),
 	K(entry_elsewhere, "gates"),
 	K(entry_not_init, "entries"),
+	K(init_call_is_init, "entries"),
+	K(init_call_at_any_time, NULL), /* bad input: the core refuses such a manifest */
 	K(entry_headroom, "headroom"),
 	K(import_preserves_more, "imports"),
 	K(import_called_is_data, "imports"),
@@ -710,7 +732,7 @@ static void test_sample(void **state)
 
 /*
  * And in real modules, where every kind has a place: a driver, one with alternatives, paravirtual
- * and static calls, one with a jump table.
+ * and static calls, one with a jump table, one whose init code is called back.
  */
 static void test_kernel_modules(void **state)
 {
@@ -718,6 +740,7 @@ static void test_kernel_modules(void **state)
 		WT_E1000E,
 		"build/debian/modules/fs/erofs/erofs.ko",
 		"build/debian/modules/arch/x86/crypto/crc32c-intel.ko",
+		"build/debian/modules/net/sched/sch_teql.ko",
 	};
 	bool put[KINDS] = { false };
 	struct error err;

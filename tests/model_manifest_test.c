@@ -338,6 +338,9 @@ static const struct rule rules[] = {
 	{ MB_ENTRIES, 0, "entry.gate", GATE_LEAVE },
 	{ MB_ENTRIES, 0, "entry.gate", GATE_ENTER + 1 },
 	{ MB_ENTRIES, FN_INIT, "entry.flags", 0 }, /* in init text, but not init's */
+	{ MB_ENTRIES, FN_INIT, "entry.flags", GM_ENTRY_INIT_CODE },
+	{ MB_ENTRIES, FN_INIT, "entry.flags", GM_ENTRY_EXIT },
+	{ MB_ENTRIES, 0, "entry.flags", GM_ENTRY_INIT_CALL }, /* outside of it */
 	{ MB_IMPORTS, 0, "import.preserve", 1u << GUARD_RSP },
 	{ MB_IMPORTS, 0, "import.preserve", 1u << 16 },
 	{ MB_RELOCS, 0, "reloc.type", 3 },
@@ -424,6 +427,8 @@ static void rules_of_the_format(void **state)
 /* The other side of each bound: these are fine. */
 static const struct rule allowed[] = {
 	{ MB_ENTRIES, 0, "entry.headroom", GM_MAX_HEADROOM },
+	{ MB_ENTRIES, 0, "entry.flags", GM_ENTRY_INIT },
+	{ MB_ENTRIES, FN_INIT, "entry.flags", GM_ENTRY_INIT_CALL | GM_ENTRY_EXIT },
 	{ MB_GATES, 0, "gate.x", 13 },
 	{ MB_GATES, GATE_LEAVE_RAX, "gate.reg", 15 },
 	{ MB_SITES, 0, "site.size", 4 },

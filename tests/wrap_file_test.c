@@ -198,6 +198,8 @@ static void test_manifest_check_finds(void **state)
 	struct blob ko = wt_compile(wt_sample, WT_RETPOLINE);
 	struct wrap_result r = wt_wrap(&ko, GM_X_OUT);
 	const struct gm_header *h = wt_header(&r);
+	/* entries are sorted, and init code comes last */
+	const size_t init = h->entries.offset + (h->entries.count - 1) * sizeof(struct gm_entry);
 	const struct {
 		size_t at;
 		uint32_t value;
@@ -218,6 +220,11 @@ static void test_manifest_check_finds(void **state)
 		{ h->gates.offset + offsetof(struct gm_gate, kind), GM_GATE_PAD, "leave-return" },
 		{ h->entries.offset, 0x00fffff0, "entry 0" },
 		{ h->entries.offset + offsetof(struct gm_entry, headroom), 1, "headroom" },
+		{ h->entries.offset + offsetof(struct gm_entry, flags), 8, "flags" },
+		{ h->entries.offset + offsetof(struct gm_entry, flags), GM_ENTRY_INIT_CALL,
+		  "its segment" },
+		{ init + offsetof(struct gm_entry, flags), 0, "its segment" },
+		{ init + offsetof(struct gm_entry, flags), GM_ENTRY_INIT_CODE, "its segment" },
 		{ h->entries.offset + offsetof(struct gm_entry, gate), 0, "not its own" },
 		{ h->imports.offset + offsetof(struct gm_import, preserve), 16, "registers" },
 		{ h->relocs.offset, 0x00fffff0, "verified" },

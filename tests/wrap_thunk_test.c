@@ -61,17 +61,20 @@ static struct wrap_result wrapped(void)
 	struct blob ko;
 	struct wrap_result r;
 
-	n += (size_t)snprintf(source + n, sizeof(source) - n,
-			      "static long e0(long a) { return a + 1; }\n"
-			      "static long e1(long a) { return a + 2; }\n"
-			      "static long e2(long a) { return a + 3; }\n"
-			      "static long raw(long a) { return a * 5; }\n"
-			      "long (*const table[])(long) = { e0, e1, e2 };\n"
-			      "long f(long a) { return raw(a) + 1; }\n"
-			      "__attribute__((section(\".init.text\"))) int init_module(void)\n"
-			      "{ return 0; }\n"
-			      "void cleanup_module(void) { }\n"
-			      "void all(void) {\n");
+	n += (size_t)snprintf(
+		source + n, sizeof(source) - n,
+		"static long e0(long a) { return a + 1; }\n"
+		"static long e1(long a) { return a + 2; }\n"
+		"static long e2(long a) { return a + 3; }\n"
+		"static long raw(long a) { return a * 5; }\n"
+		"long (*const table[])(long) = { e0, e1, e2 };\n"
+		"long f(long a) { return raw(a) + 1; }\n"
+		"__attribute__((section(\".init.text\"))) static long during(long a)\n"
+		"{ return a + 4; }\n"
+		"__attribute__((section(\".init.text\"))) int init_module(void)\n"
+		"{ extern void reg(void *); reg(during); return 0; }\n"
+		"void cleanup_module(void) { }\n"
+		"void all(void) {\n");
 	for (int i = 0; i < 16; i++)
 		if (i != 4)
 			n += (size_t)snprintf(

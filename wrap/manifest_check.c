@@ -187,6 +187,16 @@ static bool check_gates(const struct check *c)
 	return true;
 }
 
+/* In init code just one of the two flags that tell when it is open; elsewhere not init code's. */
+static bool init_flags_fit(const struct check *c, const struct gm_entry *e)
+{
+	uint32_t init = e->flags & GM_ENTRY_INIT_CODE;
+
+	if (segment_at(c, e->moff)->kind == GM_SEG_INIT_TEXT)
+		return init == GM_ENTRY_INIT || init == GM_ENTRY_INIT_CALL;
+	return init == 0 || init == GM_ENTRY_INIT;
+}
+
 static bool check_entries(const struct check *c)
 {
 	const struct gm_entry *e = table(c, &c->h->entries);
@@ -201,9 +211,13 @@ static bool check_entries(const struct check *c)
 		if (e[i].headroom < GM_MIN_HEADROOM || e[i].headroom > GM_MAX_HEADROOM)
 			return bad(c, AT(c, entries, gm_entry, i, headroom),
 				   "entry %u: headroom %u", i, e[i].headroom);
-		if (e[i].flags & ~(GM_ENTRY_INIT | GM_ENTRY_EXIT))
+		if (e[i].flags & ~(GM_ENTRY_INIT_CODE | GM_ENTRY_EXIT))
 			return bad(c, AT(c, entries, gm_entry, i, flags), "entry %u: flags 0x%x", i,
 				   e[i].flags);
+		if (!init_flags_fit(c, &e[i]))
+			return bad(c, AT(c, entries, gm_entry, i, flags),
+				   "entry %u at 0x%x: flags 0x%x do not fit its segment", i,
+				   e[i].moff, e[i].flags);
 		if (e[i].gate == GM_NONE
 			    ? !(c->h->flags & GM_FLAG_VIEWS)
 			    : (e[i].gate >= c->h->gates.count ||

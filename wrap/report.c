@@ -53,11 +53,12 @@ static json_t *entries_of(const struct module *m)
 		snprintf(source, sizeof(source), "%s+0x%llx", e[i].why,
 			 (unsigned long long)e[i].why_at);
 		json_array_append_new(
-			all, json_pack("{s:s, s:s, s:s, s:I, s:b, s:b}", "name", f->name, "section",
-				       m->sections[f->section].name, "source", source, "headroom",
-				       (json_int_t)headroom_of(m, e[i].function), "init",
-				       (e[i].flags & GM_ENTRY_INIT) != 0, "exit",
-				       (e[i].flags & GM_ENTRY_EXIT) != 0));
+			all, json_pack("{s:s, s:s, s:s, s:I, s:b, s:b, s:b}", "name", f->name,
+				       "section", m->sections[f->section].name, "source", source,
+				       "headroom", (json_int_t)headroom_of(m, e[i].function),
+				       "init", (e[i].flags & GM_ENTRY_INIT) != 0, "exit",
+				       (e[i].flags & GM_ENTRY_EXIT) != 0, "init_call",
+				       (e[i].flags & GM_ENTRY_INIT_CALL) != 0));
 	}
 	return all;
 }

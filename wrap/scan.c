@@ -97,6 +97,9 @@ static void take(struct module *m, uint32_t function, const char *why, uint64_t 
 	e->function = function;
 	e->gate = WRAP_NONE;
 	e->flags = (f->init ? GM_ENTRY_INIT : 0) | (f->exit ? GM_ENTRY_EXIT : 0);
+	/* a callback that is only called while init runs: its memory is freed then */
+	if (!f->init && section_is_init(&m->sections[f->section]))
+		e->flags |= GM_ENTRY_INIT_CALL;
 	e->why = why;
 	e->why_at = at;
 }

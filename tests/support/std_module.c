@@ -25,7 +25,9 @@ static uint32_t start_of(const struct mb *b, enum fn fn)
 {
 	const struct gm_segment *s = (const void *)b->table[MB_SEGMENTS].data;
 
-	return fn == FN_INIT ? s[SEG_INIT].start : (uint32_t)fn * 0x100;
+	if (fn == FN_INIT || fn == FN_ICALL)
+		return s[SEG_INIT].start + (fn == FN_ICALL ? INIT_CALL_AT : 0);
+	return (uint32_t)fn * 0x100;
 }
 
 /* Bytes of locals of an RSP-based function: RSP in the body is slot - locals. */
@@ -121,9 +123,10 @@ static void add_code(struct mb *b, const struct std_options *o)
 		add_unwind(b, fn);
 		if (fn < FN_ENTRIES)
 			mb_entry(b, start_of(b, fn), headroom_of(o, fn),
-				 fn == FN_INIT	 ? GM_ENTRY_INIT
-				 : fn == FN_EXIT ? GM_ENTRY_EXIT
-						 : 0,
+				 fn == FN_INIT	  ? GM_ENTRY_INIT
+				 : fn == FN_ICALL ? GM_ENTRY_INIT_CALL
+				 : fn == FN_EXIT  ? GM_ENTRY_EXIT
+						  : 0,
 				 fn == FN_G ? 0 : 4);
 	}
 	mb_import(b, 0, STD_PRESERVE_C);

@@ -310,8 +310,9 @@ uint64_t w_seg(const struct wmodule *m, unsigned seg, uint32_t offset)
 
 uint64_t w_fn(const struct wmodule *m, enum fn fn, uint32_t offset)
 {
-	return fn == FN_INIT ? m->base[SEG_INIT] + offset
-			     : m->base[SEG_TEXT] + (uint32_t)fn * 0x100 + offset;
+	if (fn == FN_INIT || fn == FN_ICALL)
+		return m->base[SEG_INIT] + (fn == FN_ICALL ? INIT_CALL_AT : 0) + offset;
+	return m->base[SEG_TEXT] + (uint32_t)fn * 0x100 + offset;
 }
 
 uint64_t w_gate(const struct wmodule *m, unsigned gate)

@@ -21,16 +21,18 @@ enum fn {
 	FN_B64, /* RSP-based, with that many bytes of locals */
 	FN_B512,
 	FN_B4096,
-	FN_W,	 /* with a WARN and an exception-table fixup */
-	FN_EXIT, /* module_exit */
-	FN_INIT, /* module_init: its own segment */
-	FN_H,	 /* no entry: RSP-based */
-	FN_I,	 /* no entry: frame pointer */
-	FN_N,	 /* no entry: nothing can be located in its body */
-	FN_T,	 /* no entry: a thunk, CFA = RSP + 8 throughout */
+	FN_W,	  /* with a WARN and an exception-table fixup */
+	FN_EXIT,  /* module_exit */
+	FN_INIT,  /* module_init: its own segment */
+	FN_ICALL, /* other init code that the kernel calls: there, at INIT_CALL_AT */
+	FN_H,	  /* no entry: RSP-based */
+	FN_I,	  /* no entry: frame pointer */
+	FN_N,	  /* no entry: nothing can be located in its body */
+	FN_T,	  /* no entry: a thunk, CFA = RSP + 8 throughout */
 	FN_COUNT
 };
-#define FN_ENTRIES (FN_INIT + 1)
+#define FN_ENTRIES (FN_ICALL + 1)
+#define INIT_CALL_AT 0x200u
 
 /* Offsets in each function. Two calls; the frame stands from FN_BODY to FN_END. */
 #define FN_BODY 0x08u

@@ -44,7 +44,9 @@ const char wt_sample[] =
 	"\"pop %rbp\\nlea -8(%r10), %rsp\\n.cfi_def_cfa rsp, 8\\nret\\n.cfi_endproc\\n\"\n"
 	"\".size realigned, .-realigned\\n\");\n"
 	"long big(long n) { char b[600]; say(\"x\", b, n); return inner(n) + b[1]; }\n"
-	"__attribute__((section(\".init.text\"))) int init_module(void) { return say(\"hi\"); }\n"
+	"__attribute__((section(\".init.text\"), noinline)) static long cb_early(long n) { return n; }\n"
+	"__attribute__((section(\".init.text\"))) int init_module(void)\n"
+	"{ return say(\"hi\", cb_early, cb_early(2)); }\n"
 	"__attribute__((section(\".exit.text\"))) void cleanup_module(void) { secret = 0; }\n";
 
 struct blob wt_compile(const char *source, const char *flags)
