@@ -177,11 +177,15 @@ struct used {
 static bool same_relocs(struct ck *ck, const struct gm_choice *g, const struct choice *c,
 			uint8_t *used)
 {
-	const struct choice_reloc *r = (struct choice_reloc *)ck->choice_relocs.data + c->first;
-	const struct gm_reloc *m = ck->m.choice_relocs + g->first_reloc;
+	const struct choice_reloc *r;
+	const struct gm_reloc *m;
 
 	if (g->relocs != c->count)
 		return false;
+	if (!c->count)
+		return true;
+	r = (struct choice_reloc *)ck->choice_relocs.data + c->first;
+	m = ck->m.choice_relocs + g->first_reloc;
 	for (uint32_t i = 0; i < c->count; i++, r++, m++)
 		if (m->moff != r->offset || m->type != r->type || m->reserved ||
 		    m->addend != r->addend ||
