@@ -139,9 +139,9 @@ static struct fn *advance(struct pass *p)
 /* Bytes below the slot before this instruction; NONE: rows do not count from RSP. */
 static uint32_t frame(const struct pass *p)
 {
-	const struct row *r = p->row - 1;
+	const struct row *r = p->has_row ? p->row - 1 : NULL;
 
-	if (!p->has_row || !r->known || r->rule.cfa_rule != GM_CFA_REG || r->rule.cfa_reg != 4)
+	if (!r || !r->known || r->rule.cfa_rule != GM_CFA_REG || r->rule.cfa_reg != 4)
 		return NONE;
 	return r->rule.cfa_offset > 8 ? (uint32_t)r->rule.cfa_offset - 8 : 0;
 }
