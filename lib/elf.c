@@ -315,7 +315,17 @@ bool elfile_relas(const struct elfile *e, uint32_t i, struct elfile_relas *r, st
 	r->file = sh.sh_offset;
 	r->count = (uint32_t)(sh.sh_size / sizeof(Elf64_Rela));
 	r->data = records(e, i, ELF_T_RELA, sizeof(Elf64_Rela), err);
-	return r->data != NULL;
+	if (!r->data)
+		return false;
+	for (uint32_t k = 0; k < r->count; k++) {
+		Elf64_Rela rela;
+		uint64_t at = elfile_rela(r, k, &rela);
+
+		if (rela.r_addend > ELFILE_MAX_ADDEND || rela.r_addend < -ELFILE_MAX_ADDEND)
+			return elfile_bad(e, at, err, "an addend of 0x%llx leads nowhere",
+					  (unsigned long long)rela.r_addend);
+	}
+	return true;
 }
 
 uint64_t elfile_rela(const struct elfile_relas *r, uint32_t k, Elf64_Rela *rela)

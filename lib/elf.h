@@ -17,6 +17,8 @@
 #include "lib/file.h"
 
 #define ELFILE_MAX_SYMBOLS 1048576u
+/* Of either sign, far beyond any address: so sums with places in a file do not overflow. */
+#define ELFILE_MAX_ADDEND (INT64_C(1) << 60)
 
 struct elfile {
 	const char *path; /* for messages */
