@@ -193,7 +193,7 @@ static bool unique(struct module *m)
 }
 
 /* Empties what must not be patched: no contents, no relocations, no alignment to fill. */
-static void empty_tables(struct module *m)
+static bool empty_tables(struct module *m)
 {
 	for (uint32_t i = 1; i < m->nsections; i++) {
 		struct section *s = &m->sections[i];
@@ -206,6 +206,16 @@ static void empty_tables(struct module *m)
 		if (s->rela)
 			m->sections[s->rela].hdr.sh_size = 0;
 	}
+	for (uint32_t i = 1; i < m->nsymbols; i++) {
+		const Elf64_Sym *y = &m->symbols[i].sym;
+
+		if (y->st_shndx && y->st_shndx < m->elf.nsections &&
+		    y->st_value > m->sections[y->st_shndx].hdr.sh_size)
+			return refuse(m, elfile_symbol_at(&m->elf, i),
+				      "symbol %s names a place in %s, which is emptied",
+				      m->symbols[i].name, m->sections[y->st_shndx].name);
+	}
+	return true;
 }
 
 bool tables_read(struct module *m)
@@ -226,8 +236,5 @@ bool tables_read(struct module *m)
 			    strcmp(m->sections[i].name, tables[k].name) == 0 &&
 			    !tables[k].read(m, &m->sections[i]))
 				return false;
-	if ((m->opt->views && !views_sites(m)) || !unique(m))
-		return false;
-	empty_tables(m);
-	return true;
+	return (!m->opt->views || views_sites(m)) && unique(m) && empty_tables(m);
 }
