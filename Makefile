@@ -8,6 +8,7 @@
 #   corpus/                   guest code (mk/corpus.mk)
 #   tests/*_test.c, *_test.sh test programs; tests/model_*_test.c link libguard.a alone
 #   bench/*.c                 benchmarks
+#   fuzz/targets/*.c          fuzz targets (mk/fuzz.mk)
 # Whatever installs or downloads is in tools/ and runs only for the targets that say so.
 
 VERSION := 0.1.0
@@ -49,8 +50,20 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 else ifeq ($(VARIANT),cov)
 OPT := -O0 -g
 COVERAGE := --coverage
+else ifneq ($(filter libfuzzer afl,$(VARIANT)),)
+# For a fuzzer: only what its targets need (mk/fuzz.mk).
+OPT := -O1 -g -fno-omit-frame-pointer
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+HOST_DIRS := lib wrap check scenario
+FUZZ_ENGINE := -fsanitize=fuzzer
+ifeq ($(VARIANT),afl)
+CC := AFL_QUIET=1 afl-clang-fast
 else
-$(error VARIANT=$(VARIANT) is unknown: release, asan or cov)
+CC := clang
+SANITIZE += -fsanitize=fuzzer-no-link
+endif
+else
+$(error VARIANT=$(VARIANT) is unknown: release, asan, cov, libfuzzer or afl)
 endif
 
 # The core must do without a libc, floating point and a red zone, as in a kernel.
@@ -83,6 +96,7 @@ SUPPORT_SRC := $(wildcard tests/support/*.c)
 TEST_SRC    := $(wildcard tests/*_test.c)
 MODEL_TEST_SRC := $(filter tests/model_%,$(TEST_SRC))
 BENCH_SRC   := $(wildcard bench/*.c)
+FUZZ_SRC    := $(wildcard fuzz/*.c fuzz/targets/*.c)
 
 LIBGUARD    := $(if $(GUARD_SRC),$(BUILD)/libguard.a)
 LIBHOST     := $(if $(HOST_SRC),$(BUILD)/libguardhouse.a)
@@ -143,7 +157,7 @@ $(BUILD)/freestanding.ok: $(BUILD)/libguard.a $(GUARD_SRC:%.c=$(BUILD)/kernel/%.
 	$(Q)tools/check-freestanding.sh $(filter %.o,$^)
 	@touch $@
 
-HOST_OBJ := $(call obj,tests/oracle/shim.c $(HOST_SRC) $(MAIN_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC))
+HOST_OBJ := $(call obj,tests/oracle/shim.c $(HOST_SRC) $(MAIN_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) $(FUZZ_SRC))
 $(HOST_OBJ): $(BUILD)/%.o: %.c $(BUILD)/host-flags.stamp
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
@@ -197,6 +211,7 @@ $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(LIBSUPPORT) $(LIBHOST) $(LIBGUARD) $(BUIL
 
 include mk/corpus.mk
 include mk/boot.mk
+include mk/fuzz.mk
 
 -include $(patsubst %.o,%.d,$(HOST_OBJ) $(call obj,$(GUARD_SRC)) $(GUARD_SRC:%.c=$(BUILD)/kernel/%.o))
 
@@ -243,6 +258,18 @@ test-boot:
 	@tools/corpus-debian.sh || echo 'make test-boot: no kernel package' >&2
 	@$(SUBMAKE) all boot-programs
 	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) REQUIRE=$(REQUIRE) tests/boot/run
+
+## fuzz-parsers   fuzz what reads files, an hour (FUZZ_SECONDS=N); writes results/fuzz-parsers.md
+.PHONY: fuzz-parsers
+FUZZ_SECONDS ?= 3600
+fuzz-parsers:
+	@tools/deps.sh build fuzz
+	@tools/corpus-debian.sh || echo 'make fuzz-parsers: no kernel package; fewer seeds' >&2
+	@$(SUBMAKE) all fuzz-targets
+	@$(SUBMAKE) VARIANT=libfuzzer fuzz-targets
+	@$(SUBMAKE) VARIANT=afl fuzz-targets
+	@BUILD=$(BUILD) fuzz/make-seeds.sh
+	@tools/fuzz_parsers.py --seconds $(FUZZ_SECONDS) --report results/fuzz-parsers.md $(M)
 
 ## asan           the tests under AddressSanitizer and UBSan
 asan:

@@ -18,6 +18,7 @@ declare -A group=(
 	[testbed]="qemu-system-x86 busybox-static cpio kmod e2fsprogs"
 	[bench]="valgrind"
 	[modules]="gnuplot-nox python3"
+	[fuzz]="clang llvm afl++ python3"
 )
 
 list=

@@ -1,0 +1,323 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs the fuzz targets of fuzz/targets/ in turn on libFuzzer and AFL++ (docs/fuzzing.md).
+
+One engine runs at a time. What was found before counts again: each find is tried on the present
+programs, and while one of them still fails the exit status is 1, with the file's name.
+Ctrl-C ends it early, keeps all, and the same command goes on.
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+# Share of the time. What has most code behind it gets most.
+TARGETS = {"wrap": 4, "check": 4, "manifest": 2, "scenario": 2, "binding": 1, "unpack": 1}
+ENGINES = ("libfuzzer", "afl")
+MAX_INPUT = 128 << 10
+# Bytes that one allocation may have, in MiB: no input is larger than 128 KiB. Unpacking has the
+# bounds of lib/unpack.c.
+ALLOCATION = {"unpack": 300}
+ALLOCATION_DEFAULT = 64
+MEMORY = 1024
+HANG = 10  # seconds for one input
+RESTARTS = 20  # libFuzzer ends at a find
+
+
+class Target:
+    def __init__(self, args, name):
+        self.name, self.args = name, args
+        self.seeds, self.corpus = f"{args.dir}/seeds/{name}", f"{args.dir}/corpus/{name}"
+        self.finds, self.afl = f"{args.dir}/finds/{name}", f"{args.dir}/afl/{name}"
+        self.regressions = f"corpus/regressions/{name}"
+        self.dictionary = f"{args.dir}/seeds/{name}.dict"
+        self.allocation = ALLOCATION.get(name, ALLOCATION_DEFAULT)
+        for d in (self.corpus, self.finds, f"{args.dir}/afl", f"{args.dir}/logs"):
+            os.makedirs(d, exist_ok=True)
+
+    def program(self, engine):
+        return f"{self.args.builds}/{engine}/fuzz/{self.name}"
+
+    def log(self, engine):
+        return f"{self.args.dir}/logs/{self.name}.{engine}.log"
+
+    def libfuzzer(self, *more):
+        return [self.program("libfuzzer"), f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}",
+                f"-malloc_limit_mb={self.allocation}", *more]
+
+    def environment(self, engine):
+        env = dict(os.environ)
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
+            env.pop(name, None)
+        env["UBSAN_OPTIONS"] = "print_stacktrace=1"
+        if engine == "afl":
+            env["ASAN_OPTIONS"] = ("abort_on_error=1:symbolize=0:detect_leaks=0:"
+                                   f"allocator_may_return_null=0:max_allocation_size_mb={self.allocation}:"
+                                   f"hard_rss_limit_mb={MEMORY}")
+            env["UBSAN_OPTIONS"] = "abort_on_error=1:symbolize=0"
+            env.update(AFL_SKIP_CPUFREQ="1", AFL_NO_AFFINITY="1", AFL_NO_UI="1", AFL_AUTORESUME="1",
+                       AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES="1", AFL_NO_COLOR="1")
+        return env
+
+    def fails(self, path):
+        """Does the present program fail on this input? What it says, or None."""
+        run = subprocess.run(self.libfuzzer("-runs=0", path), env=self.environment("libfuzzer"),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, timeout=20 * HANG, check=False)
+        text = run.stderr.decode(errors="replace")
+        why = re.search(r"fuzz: does not hold: .*|[^\n]*runtime error: .*|SUMMARY: .*", text)
+        return (why.group(0) if why else f"exit status {run.returncode}") if run.returncode else None
+
+
+class Status:
+    """One line on a terminal."""
+
+    def __init__(self):
+        self.tty = sys.stderr.isatty()
+
+    def show(self, text):
+        if self.tty:
+            print("\r\033[K" + text, end="", file=sys.stderr, flush=True)
+
+    def clear(self):
+        self.show("")
+
+
+def tail(path, n=4096):
+    try:
+        with open(path, "rb") as f:
+            f.seek(max(0, os.path.getsize(path) - n))
+            return f.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def last_number(pattern, text, default=0):
+    found = re.findall(pattern, text)
+    return int(found[-1]) if found else default
+
+
+def wait(child, limit, tick):
+    """Until the child ends; past the limit it is ended. Ctrl-C reaches it, too: it ends by itself."""
+    start = time.monotonic()
+    try:
+        while child.poll() is None:
+            tick(time.monotonic() - start)
+            if time.monotonic() - start > limit:
+                child.send_signal(signal.SIGINT)
+                try:
+                    child.wait(30)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        raise
+
+
+def start(target, engine, command):
+    with open(target.log(engine), "ab") as log:
+        return subprocess.Popen(command, env=target.environment(engine), stdin=subprocess.DEVNULL,
+                                stdout=log, stderr=log)
+
+
+def run_libfuzzer(target, seconds, say, got):
+    until = time.monotonic() + seconds
+    open(target.log("libfuzzer"), "wb").close()
+    for turn in range(RESTARTS):
+        left = int(until - time.monotonic() + 0.5)
+        if left < 1:
+            break
+        before = os.path.getsize(target.log("libfuzzer"))
+        command = target.libfuzzer(f"-max_total_time={left}", f"-max_len={MAX_INPUT}",
+                                   "-print_final_stats=1", f"-artifact_prefix={target.finds}/")
+        if os.path.exists(target.dictionary):
+            command.append(f"-dict={target.dictionary}")
+        child = start(target, "libfuzzer", command + [target.corpus, target.seeds])
+
+        def tick(now, passed=seconds - left):
+            text = tail(target.log("libfuzzer"))
+            say(passed + now, got["executions"] + last_number(r"#(\d+)\t", text))
+
+        begun = time.monotonic()
+        try:
+            wait(child, left + 60, tick)
+        finally:
+            with open(target.log("libfuzzer"), "rb") as f:
+                f.seek(before)
+                text = f.read().decode(errors="replace")
+            got["executions"] += last_number(r"stat::number_of_executed_units: (\d+)", text,
+                                             last_number(r"#(\d+)\t", text))
+            got["seconds"] += time.monotonic() - begun
+            got["edges"] = last_number(r"cov: (\d+)", text, got.get("edges", 0))
+            got["of"] = last_number(r"\((\d+) inline 8-bit counters\)", text, got.get("of", 0))
+        if child.returncode == 0 or child.returncode == 72:
+            break
+        if not re.search(r"Test unit written to", text):
+            raise SystemExit(f"fuzz-parsers: {target.program('libfuzzer')} does not run: see "
+                             f"{target.log('libfuzzer')}")
+
+
+def afl_stats(target):
+    try:
+        with open(f"{target.afl}/default/fuzzer_stats", encoding="ascii") as f:
+            return dict(re.findall(r"^(\w+) *: (\S*)", f.read(), re.M))
+    except OSError:
+        return {}
+
+
+def run_afl(target, seconds, say, got):
+    command = ["afl-fuzz", "-V", str(int(seconds)), "-t", str(1000 * HANG), "-m", "none",
+               "-G", str(MAX_INPUT), "-i", target.seeds, "-o", target.afl]
+    if os.path.exists(target.dictionary):
+        command += ["-x", target.dictionary]
+    open(target.log("afl"), "wb").close()
+    before = int(afl_stats(target).get("execs_done", 0))
+    child = start(target, "afl", command + ["--", target.program("afl")])
+    begun = time.monotonic()
+    try:
+        wait(child, seconds + 180,
+             lambda t: say(t, max(0, int(afl_stats(target).get("execs_done", 0)) - before)))
+    finally:
+        stats = afl_stats(target)
+        done = int(stats.get("execs_done", 0))
+        # afl-fuzz goes on counting when it resumes
+        got["executions"] += done - before if done >= before else done
+        got["seconds"] += time.monotonic() - begun
+        got["edges"] = int(stats.get("edges_found", 0))
+        got["of"] = int(stats.get("total_edges", 0))
+        for kind in ("crashes", "hangs"):
+            folder = f"{target.afl}/default/{kind}"
+            for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+                if name.startswith("id:"):
+                    shutil.copyfile(f"{folder}/{name}",
+                                    f"{target.finds}/afl-{kind}-{re.sub('[^A-Za-z0-9]+', '-', name)}")
+    if child.returncode != 0:
+        raise SystemExit(f"fuzz-parsers: afl-fuzz does not run: see {target.log('afl')}")
+
+
+RUN = {"libfuzzer": run_libfuzzer, "afl": run_afl}
+
+
+def load(path):
+    try:
+        with open(path, encoding="ascii") as f:
+            return json.load(f)
+    except (OSError, ValueError):
+        return {}
+
+
+def save(path, totals):
+    with open(path + ".new", "w", encoding="ascii") as f:
+        json.dump(totals, f, indent=1, sort_keys=True)
+    os.replace(path + ".new", path)
+
+
+def open_finds(target):
+    """Files that still fail, with what is said; of one saying the smallest."""
+    found = {}
+    names = os.listdir(target.finds)
+    for path in sorted((f"{target.finds}/{n}" for n in names), key=os.path.getsize):
+        try:
+            why = target.fails(path)
+        except subprocess.TimeoutExpired:
+            why = "hangs"
+        if why and why not in found:
+            found[why] = path
+    return found, len(names)
+
+
+def count(folder):
+    return len([n for n in os.listdir(folder) if n != "README.md"]) if os.path.isdir(folder) else 0
+
+
+def report(path, targets, totals, still_open):
+    out = ["# Fuzzing of the parsers", "",
+           "`make fuzz-parsers`: everything that reads a file which somebody else may have made, under",
+           "AddressSanitizer (leaks too) and UBSan, with a limit on time and on memory for each input.",
+           "`docs/fuzzing.md` says what each target does and asks. Sums over all runs in this folder;",
+           "edges are those of the last one, and each engine counts its own way.", "",
+           "| target | engine | seconds | executions | a second | edges | of | finds open |",
+           "|---|---|--:|--:|--:|--:|--:|--:|"]
+    seconds = executions = 0
+    for target in targets:
+        for engine in ENGINES:
+            got = totals.get(f"{target.name} {engine}")
+            if not got:
+                continue
+            seconds += got["seconds"]
+            executions += got["executions"]
+            out.append(f"| `{target.name}` | {engine} | {got['seconds']:,.0f} | {got['executions']:,} | "
+                       f"{got['executions'] / max(1, got['seconds']):,.0f} | {got['edges']:,} | "
+                       f"{got['of']:,} | {len(still_open[target.name])} |")
+    out += [f"| all | | {seconds:,.0f} | {executions:,} | | | | "
+            f"{sum(len(x) for x in still_open.values())} |", "",
+            "## Inputs kept", "",
+            "What was found before, minimised, run by `make test` (`corpus/regressions/README.md`).", "",
+            "| target | inputs |", "|---|--:|"]
+    out += [f"| `{t.name}` | {count(t.regressions)} |" for t in targets]
+    with open(path, "w", encoding="ascii") as f:
+        f.write("\n".join(out) + "\n")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    p.add_argument("--seconds", type=int, default=3600, help="in all (default: an hour)")
+    p.add_argument("--each", type=int, help="seconds for each target and engine instead")
+    p.add_argument("--engines", default=",".join(ENGINES))
+    p.add_argument("--targets", default=",".join(TARGETS))
+    p.add_argument("--dir", default="build/fuzz", help="the campaign's folder")
+    p.add_argument("--builds", default="build", help="where the engines' builds are")
+    p.add_argument("--report", help="write the table there")
+    args = p.parse_args()
+    engines = args.engines.split(",")
+    targets = [Target(args, t) for t in args.targets.split(",")]
+    weights = sum(TARGETS.get(t.name, 1) for t in targets) * len(engines)
+    state = f"{args.dir}/campaign.json"
+    totals, status, interrupted = load(state), Status(), False
+    turns = [(t, e) for t in targets for e in engines]
+    for i, (target, engine) in enumerate(turns):
+        seconds = args.each or max(1, args.seconds * TARGETS.get(target.name, 1) // weights)
+        got = totals.setdefault(f"{target.name} {engine}",
+                                {"executions": 0, "seconds": 0, "edges": 0, "of": 0})
+        had = got["executions"]
+
+        def say(now, done, at=(i + 1, target.name, engine, seconds, had)):
+            status.show(f"[{at[0]}/{len(turns)}] {at[1]} {at[2]}: {now:.0f} of {at[3]} s, "
+                        f"{max(0, done - (at[4] if at[2] == 'libfuzzer' else 0)):,} executions, "
+                        f"{len(os.listdir(f'{args.dir}/finds/{at[1]}'))} finds")
+
+        try:
+            RUN[engine](target, seconds, say, got)
+        except KeyboardInterrupt:
+            interrupted = True
+        save(state, totals)
+        status.clear()
+        if interrupted:
+            print(f"fuzz-parsers: stopped; all is kept in {args.dir}, the same command goes on")
+            return 130
+        print(f"{target.name:10} {engine:10} {got['executions'] - had:12,} executions, "
+              f"{got['edges']:6,} of {got['of']:,} edges", flush=True)
+    still_open, bad = {}, 0
+    for target in targets:
+        still_open[target.name], n = open_finds(target)
+        for why, path in still_open[target.name].items():
+            print(f"fuzz-parsers: {path}: {why}", file=sys.stderr)
+            bad += 1
+    if args.report:
+        report(args.report, targets, totals, still_open)
+    print(f"{bad} finds" + (f", {args.report}" if args.report else ""))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
