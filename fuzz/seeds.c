@@ -183,9 +183,10 @@ static void module(const char *path, unsigned turn)
 		die("out of memory");
 	in.data = grown;
 	/* the byte behind: fuzz/targets/wrap.c */
-	grown[in.size] = (uint8_t)(turn % 128);
+	grown[in.size] = (uint8_t)turn;
 	put("wrap", name, "", in.data, in.size + 1);
 	opt.no_inner_lib = turn & 4;
+	opt.views = turn % 8 == 7;
 	if (turn & 1) {
 		opt.privileges = asks;
 		opt.privilege_count = 2;
