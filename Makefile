@@ -311,6 +311,13 @@ oracle-mutants:
 	@tools/oracle_mutants.py --build $(BUILD) --cc "$(CC)" --cflags "$(GUARD_ENV)" --dirs "$(HOST_DIRS)" \
 		--ldflags=" $(LDFLAGS)" --ldlibs=" $(LDLIBS)" --out results/oracle-mutants.md $(M)
 
+## idle           exits and wake-up delays of MWAIT, HLT and adaptive, into results/idle.md
+.PHONY: idle
+idle:
+	@tools/deps.sh build
+	@$(SUBMAKE) all
+	@tools/idle_table.py $(BUILD)/guardhouse results/idle.md
+
 ## bench          build and run the benchmarks
 bench:
 	@tools/deps.sh build bench

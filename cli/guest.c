@@ -80,7 +80,9 @@ static bool module_option(struct guest_module *m, const char *key, const char *v
 	}
 	if (!choose(value, no_yes, &yes))
 		return false;
-	if (!strcmp(key, "bind"))
+	if (!strcmp(key, "mwait"))
+		m->mwait = yes;
+	else if (!strcmp(key, "bind"))
 		m->bind = yes;
 	else if (!strcmp(key, "grant"))
 		m->grant = yes;
@@ -220,17 +222,18 @@ static bool find_module(const char *guest, const char *file, char path[CORPUS_PA
 static bool wrap_one(const struct guest_module *m, const char *guest, enum gm_x_kind x,
 		     struct wrap_result *out, struct error *err)
 {
-	static const struct wrap_privilege device = { .kind = GM_PRIV_DEVICE, .name = "doorbell" };
-	struct wrap_options opt = {
-		.name = m->name,
-		.x = x,
-		.privileges = &device,
-		.privilege_count = m->device,
-	};
+	struct wrap_privilege asks[2];
+	struct wrap_options opt = { .name = m->name, .x = x, .privileges = asks };
 	char path[CORPUS_PATH];
 	struct blob ko;
 	bool ok;
 
+	if (m->device)
+		asks[opt.privilege_count++] =
+			(struct wrap_privilege){ .kind = GM_PRIV_DEVICE, .name = "doorbell" };
+	if (m->mwait)
+		asks[opt.privilege_count++] =
+			(struct wrap_privilege){ .kind = GM_PRIV_MWAIT, .name = "mwait" };
 	if (!find_module(guest, m->file, path, err) || !blob_read(&ko, path, MAX_MODULE_BYTES, err))
 		return false;
 	ok = wrap_module(&opt, path, &ko, out, err);

@@ -20,6 +20,7 @@ struct guest_module {
 	char name[32];
 	char file[128]; /* relative to the guest's folder or the corpus */
 	bool device;	/* the doorbell's registers are among its privileges */
+	bool mwait;	/* so is MWAIT */
 	bool bind, grant, announce;
 	struct guard_policy policy;
 };

@@ -14,6 +14,7 @@
 #include "cli/guest.h"
 #include "cli/json.h"
 #include "cli/options.h"
+#include "cli/placement.h"
 #include "cli/progress.h"
 #include "cli/run.h"
 #include "cli/summary.h"
@@ -39,7 +40,7 @@ static void help(void)
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out, nop\n"
 	       "  --budget N    stop after N guest instructions\n"
 	       "  --timeout S   stop after S seconds\n"
-	       "  --arg TEXT    for a guest, as a string in its mailbox\n"
+	       "  --arg TEXT    for a guest, as a string in its mailbox\n" PLACEMENT_HELP
 	       "  --engine E    what runs the guest: sim (default) or kvm\n"
 	       "  --engine A,B  run on both, then compare the verdict logs; --log writes FILE.A\n"
 	       "                and FILE.B. Exit code 1 also if they differ, or if not one line\n"
@@ -104,14 +105,15 @@ static int guest_json(const struct run_options *o, const struct guest *g, const 
 	snprintf(rip, sizeof(rip), "0x%" PRIx64, e->rip);
 	return run_print_json(json_pack(
 		"{s:o, s:s, s:s, s:s, s:o, s:i, s:{s:s, s:i, s:i, s:s, s:s}, s:I, s:I, s:o, "
-		"s:{s:I, s:I}, s:o, s:b}",
+		"s:{s:I, s:I}, s:o, s:o, s:b}",
 		"input", text_json(o->input), "kind", "guest", "engine", o->engine->name, "x",
 		option_x_name(o->x), "seed", number_json(o->seed), "vcpus", (int)g->vcpus, "exit",
 		"reason", exit_reason_name(e->reason), "status", e->status, "vcpu", (int)e->vcpu,
 		"rip", rip, "message", e->message, "crossings", (json_int_t)s->crossings, "refused",
 		(json_int_t)s->refused, "events", summary_json(s), "log", "lines",
 		(json_int_t)s->lines, "lost", (json_int_t)s->lost, "console",
-		json_bytes(vm_console(g->vm)), "ok", ok));
+		json_bytes(vm_console(g->vm)), "placement", placement_json(g->vm, &o->placement),
+		"ok", ok));
 }
 
 static int run_guest(const struct run_options *o, const struct blob *elf)
@@ -143,6 +145,10 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 		verb_error("run", &err);
 		goto out;
 	}
+	if (o->placed && !vm_place(g.vm, &o->placement, &err)) {
+		verb_error("run", &err);
+		goto out;
+	}
 	progress_start("the guest runs (Ctrl-C ends it)");
 	vm_run(g.vm, &e);
 	progress_stop();
@@ -168,6 +174,7 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 	       option_x_name(o->x));
 	summary_print(&s, stdout);
 	summary_oracle(g.vm, stdout);
+	placement_print(g.vm, &o->placement, stdout);
 	if (e.reason != VM_EXIT_GUEST) {
 		fflush(stdout);
 		if (e.reason == VM_EXIT_HOST)
@@ -371,6 +378,8 @@ static int run_file(const struct run_options *o)
 
 	if (o->module && o->arg)
 		return verb_usage("run", "--arg %s: only a guest takes it", o->arg);
+	if (o->module && o->placed)
+		return verb_usage("run", "--placement: only a guest takes it");
 	if (o->module)
 		return o->engines.count == 2 ? run_both(o, RUN_MODULE, NULL) : run_module(o);
 	if (!blob_read(&file, o->input, MAX_INPUT_BYTES, &err))
@@ -393,6 +402,8 @@ static int run_file(const struct run_options *o)
 	if (!file.size) {
 		error_set(&err, "%s: offset 0x0: the file is empty", o->input);
 		status = verb_error("run", &err);
+	} else if (o->placed) {
+		status = verb_usage("run", "--placement: only a guest takes it");
 	} else if (o->arg) {
 		status = verb_usage("run", "--arg %s: only a guest takes it", o->arg);
 	} else {
@@ -436,6 +447,7 @@ enum {
 	OPT_TIMEOUT,
 	OPT_ARG,
 	OPT_ORACLE,
+	OPT_PLACEMENT,
 	OPT_NO_ORACLE
 };
 
@@ -453,6 +465,7 @@ int verb_run(int argc, char **argv)
 		{ "engine", required_argument, NULL, OPT_ENGINE },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 		{ "arg", required_argument, NULL, OPT_ARG },
+		{ "placement", required_argument, NULL, OPT_PLACEMENT },
 		{ "oracle", no_argument, NULL, OPT_ORACLE },
 		{ "no-oracle", no_argument, NULL, OPT_NO_ORACLE },
 		{ "help", no_argument, NULL, 'h' },
@@ -462,6 +475,7 @@ int verb_run(int argc, char **argv)
 	const char *paths[3];
 	char path[CORPUS_PATH];
 	char logs[2][CORPUS_PATH];
+	const char *placement = NULL;
 	struct error err;
 	uint64_t n, timeout = 0;
 	bool x_given = false;
@@ -511,6 +525,7 @@ int verb_run(int argc, char **argv)
 						  MAX_TIMEOUT);
 			break;
 		case OPT_ARG: o.arg = optarg; break;
+		case OPT_PLACEMENT: placement = optarg; break;
 		case 'h': help(); return EXIT_EXPECTED;
 		case ':': return verb_usage("run", "%s needs a value", argv[optind - 1]);
 		default: return verb_usage("run", "no option %s", argv[optind - 1]);
@@ -522,6 +537,13 @@ int verb_run(int argc, char **argv)
 		return verb_usage("run", "which guest, scenario or --module?");
 	if (optind < argc)
 		return verb_usage("run", "one input only, not also %s", argv[optind]);
+	if (placement) {
+		o.placed = true;
+		placement_default(&o.placement);
+		o.placement.seed = o.seed;
+		if (!placement_parse(placement, &o.placement, &err))
+			return verb_usage("run", "%s", err.text);
+	}
 	if (!x_given)
 		o.x = option_default_x(&o.engines);
 	o.engine = o.engines.engine[0];
@@ -531,8 +553,9 @@ int verb_run(int argc, char **argv)
 	paths[1] = o.log;
 	paths[2] = NULL;
 	if (o.engines.count == 2) {
-		if (o.trace)
-			return verb_usage("run", "--trace goes with one engine");
+		if (o.trace || o.placed)
+			return verb_usage("run", "%s goes with one engine",
+					  o.trace ? "--trace" : "--placement");
 		if (!run_both_logs(&o, logs, &err))
 			return verb_error("run", &err);
 		paths[1] = o.log ? logs[0] : NULL;

@@ -12,6 +12,7 @@
 #include "cli/options.h"
 #include "lib/file.h"
 #include "oracle/oracle.h"
+#include "vmm/vm.h"
 
 struct run_options {
 	const char *input;
@@ -24,6 +25,8 @@ struct run_options {
 	bool json, trace;
 	enum oracle_mode oracle;
 	enum gm_x_kind x;
+	bool placed; /* --placement */
+	struct vm_placement placement;
 };
 
 enum run_kind { RUN_GUEST, RUN_SCENARIO, RUN_MODULE };

@@ -52,7 +52,11 @@ static void monitor(struct job *j)
 	if (!privileged(j))
 		return;
 	v->monitor_armed = false;
-	if (!vm_may_mwait(v->e->vm, v->id) || !kv_peek(v, j->r->rax & ~63ull, &gpa))
+	if (!vm_may_mwait(v->e->vm, v->id)) {
+		vm_idle_event(v->e->vm, v->id, VM_IDLE_INTERCEPTED);
+		return;
+	}
+	if (!kv_peek(v, j->r->rax & ~63ull, &gpa))
 		return;
 	vm_page(v->e->vm, v->id, v->view, gpa & KV_PAGE_MASK, &p);
 	if (p.kind != ENGINE_PAGE_RAM || !(p.flags & ENGINE_PAGE_GUEST))
@@ -64,10 +68,17 @@ static void monitor(struct job *j)
 
 static void mwait(struct job *j)
 {
-	if (!privileged(j) || !vm_may_mwait(j->v->e->vm, j->v->id))
+	struct kv_vcpu *v = j->v;
+
+	if (!privileged(j))
 		return;
-	j->v->state = ENGINE_ASLEEP;
-	j->v->mwait = true;
+	if (!vm_may_mwait(v->e->vm, v->id)) {
+		vm_idle_event(v->e->vm, v->id, VM_IDLE_INTERCEPTED);
+		return;
+	}
+	v->state = ENGINE_ASLEEP;
+	v->mwait = true;
+	vm_idle_event(v->e->vm, v->id, VM_IDLE_SLEPT);
 }
 
 static uint64_t *operand_gpr(struct job *j, const ZydisDecodedOperand *op)

@@ -144,6 +144,7 @@ void kv_exit(struct kv_vcpu *v)
 	case KVM_EXIT_HLT:
 		v->state = ENGINE_ASLEEP;
 		v->mwait = false;
+		vm_idle_event(e->vm, v->id, VM_IDLE_HALTED);
 		break;
 	case KVM_EXIT_INTERNAL_ERROR: internal_error(v); break;
 	case KVM_EXIT_SHUTDOWN:

@@ -13,6 +13,7 @@
 
 #define ALONE_US 20000u /* slice of the only runnable vCPU */
 #define SHARED_US 1000u /* slice where others wait */
+#define WATCH_US 100u	/* slice where a write may wake from MWAIT, or delays are counted */
 #define INSIDE 4u	/* times that, inside of a module */
 
 void kv_end(struct engine *e, enum vm_exit_reason reason, unsigned vcpu, uint64_t rip,
@@ -143,12 +144,18 @@ static uint64_t next_timer(struct engine *e)
 	return next;
 }
 
-/* Nothing can run: time jumps to the next timer, or this is the end. */
-static void idle(struct engine *e)
+/*
+ * Nothing can run: time jumps to the next timer, or to when a vCPU has its core (`held`, 0: none
+ * waits for it), or this is the end.
+ */
+static void idle(struct engine *e, uint64_t held)
 {
 	uint64_t next = next_timer(e);
 	unsigned i, last = 0;
 	bool stopped = false;
+
+	if (held && (!next || held < next))
+		next = held;
 
 	if (next) {
 		kv_time_skip(e, next);
@@ -169,22 +176,38 @@ static void idle(struct engine *e)
 
 static void turn(struct engine *e)
 {
-	uint64_t now = kv_time(e), us = ALONE_US, end, late, timer;
+	uint64_t now = kv_time(e), us = ALONE_US, end, late, timer, until, held = 0, next;
+	bool ready[GH_MAX_VCPUS], watched = vm_placed(e->vm);
 	unsigned i, n = 0;
 
+	vm_placement_turn(e->vm);
 	for (i = 0; i < e->nvcpus; i++) {
 		wake(&e->vcpu[i], now);
-		n += e->vcpu[i].state == ENGINE_RUNNABLE;
+		watched |= e->vcpu[i].mwait && e->vcpu[i].state == ENGINE_ASLEEP;
+		ready[i] = e->vcpu[i].state == ENGINE_RUNNABLE;
+		if (ready[i] && !vm_has_core(e->vm, i, &until)) {
+			ready[i] = false;
+			if (!held || until < held)
+				held = until;
+		}
+		n += ready[i];
 	}
 	if (!n) {
-		idle(e);
+		idle(e, held);
 		return;
 	}
 	do
 		e->turn = (e->turn + 1) % e->nvcpus;
-	while (e->vcpu[e->turn].state != ENGINE_RUNNABLE);
+	while (!ready[e->turn]);
 	if (n > 1 || e->vcpu[e->turn].nmi)
 		us = SHARED_US;
+	if (watched)
+		us = WATCH_US;
+	next = vm_next_move(e->vm);
+	if (held > now && held - now < us)
+		us = held - now;
+	if (next > now && next - now < us)
+		us = next - now;
 	end = now + us;
 	late = now + us * INSIDE;
 	timer = next_timer(e);

@@ -155,6 +155,7 @@ void sim_hlt(struct sim_job *j)
 		return;
 	j->v->state = ENGINE_ASLEEP;
 	j->v->mwait = false;
+	vm_idle_event(j->v->e->vm, j->v->id, VM_IDLE_HALTED);
 }
 
 /* Outside of a privileged module MONITOR is a NOP too: only what MWAIT may watch is remembered. */
@@ -169,8 +170,10 @@ void sim_monitor(struct sim_job *j)
 	if (!sim_job_privileged(j))
 		return;
 	v->monitor_armed = false;
-	if (!vm_may_mwait(v->e->vm, v->id))
+	if (!vm_may_mwait(v->e->vm, v->id)) {
+		vm_idle_event(v->e->vm, v->id, VM_IDLE_INTERCEPTED);
 		return;
+	}
 	r = sim_space_find(j->s, a);
 	p = sim_space_bytes(j->s, a, &avail);
 	if (!p || !(r->flags & REGION_GUEST))
@@ -182,10 +185,17 @@ void sim_monitor(struct sim_job *j)
 
 void sim_mwait(struct sim_job *j)
 {
-	if (!sim_job_privileged(j) || !vm_may_mwait(j->v->e->vm, j->v->id))
+	struct sim_vcpu *v = j->v;
+
+	if (!sim_job_privileged(j))
 		return;
-	if (j->v->e->watched)
-		vm_watch_used(j->v->e->vm, j->v->id, GM_PRIV_MWAIT, 0);
-	j->v->state = ENGINE_ASLEEP;
-	j->v->mwait = true;
+	if (!vm_may_mwait(v->e->vm, v->id)) {
+		vm_idle_event(v->e->vm, v->id, VM_IDLE_INTERCEPTED);
+		return;
+	}
+	if (v->e->watched)
+		vm_watch_used(v->e->vm, v->id, GM_PRIV_MWAIT, 0);
+	v->state = ENGINE_ASLEEP;
+	v->mwait = true;
+	vm_idle_event(v->e->vm, v->id, VM_IDLE_SLEPT);
 }

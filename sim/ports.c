@@ -27,6 +27,7 @@ static void port_out(struct sim_job *j, uint16_t port, unsigned width, uint32_t 
 		break;
 	case GH_PORT_RAISE: sim_raise_vector(v, (uint8_t)value); break;
 	case GH_PORT_SEND:
+		vm_idle_event(e->vm, v->id, VM_IDLE_SENT);
 		if ((value >> 8 & 0xff) < e->nvcpus)
 			sim_raise_vector(&e->vcpu[value >> 8 & 0xff], (uint8_t)value);
 		break;

@@ -16,7 +16,9 @@
 #define ALONE_BYTES 400000u /* slice of the only runnable vCPU */
 #define SHORT_BYTES 100u    /* slices of several: this and up to LONG_BYTES more */
 #define LONG_BYTES 4000u
-#define FINE_ONE_IN 8u	  /* slices that end at an exact instruction */
+#define WATCH_BYTES                                                                                \
+	200u	       /* this much more where a write may wake from MWAIT, or delays are counted */
+#define FINE_ONE_IN 8u /* slices that end at an exact instruction */
 #define MAX_STUCK 100000u /* stops in a row without any progress */
 
 void sim_end(struct engine *e, enum vm_exit_reason reason, unsigned vcpu, uint64_t rip,
@@ -153,12 +155,18 @@ static uint64_t next_timer(struct engine *e)
 	return next;
 }
 
-/* Nothing can run: time jumps to the next timer, or this is the end. */
-static void idle(struct engine *e)
+/*
+ * Nothing can run: time jumps to the next timer, or to when a vCPU has its core (`held`, 0: none
+ * waits for it), or this is the end.
+ */
+static void idle(struct engine *e, uint64_t held)
 {
 	uint64_t next = next_timer(e);
 	unsigned i, last = 0;
 	bool stopped = false;
+
+	if (held && (!next || held < next))
+		next = held;
 
 	if (next) {
 		if (next > e->clock)
@@ -181,25 +189,36 @@ static void idle(struct engine *e)
 static void turn(struct engine *e)
 {
 	unsigned i, runnable[GH_MAX_VCPUS], n = 0;
-	uint64_t end, timer;
-	bool fine = false;
+	uint64_t end, timer, until, held = 0, next;
+	bool fine = false, watched = vm_placed(e->vm);
 
+	vm_placement_turn(e->vm);
 	for (i = 0; i < e->nvcpus; i++) {
 		wake(&e->vcpu[i]);
-		if (e->vcpu[i].state == ENGINE_RUNNABLE)
+		watched |= e->vcpu[i].mwait && e->vcpu[i].state == ENGINE_ASLEEP;
+		if (e->vcpu[i].state != ENGINE_RUNNABLE)
+			continue;
+		if (vm_has_core(e->vm, i, &until))
 			runnable[n++] = i;
+		else if (!held || until * SIM_BYTES_PER_TICK < held)
+			held = until * SIM_BYTES_PER_TICK;
 	}
 	if (!n) {
-		idle(e);
+		idle(e, held);
 		return;
 	}
 	i = runnable[0];
 	end = e->clock + ALONE_BYTES;
-	if (n > 1) {
+	if (n > 1 || watched) {
 		i = runnable[draw(e) % n];
-		end = e->clock + SHORT_BYTES + draw(e) % LONG_BYTES;
+		end = e->clock + SHORT_BYTES + draw(e) % (watched ? WATCH_BYTES : LONG_BYTES);
 		fine = draw(e) % FINE_ONE_IN == 0;
 	}
+	next = vm_next_move(e->vm) * SIM_BYTES_PER_TICK;
+	if (next > e->clock && next < end)
+		end = next;
+	if (held > e->clock && held < end)
+		end = held;
 	timer = next_timer(e);
 	if (timer && timer > e->clock && timer < end) {
 		end = timer;

@@ -32,7 +32,7 @@ for elf in "$BUILD"/corpus/guests/*.elf; do
 	bench) continue ;;     # no test: loops that `make bench` drives from outside
 	cpu_truth) continue ;; # cpu_truth_test.sh
 	smp*) seeds='1 2 3 4 5 6 7 8' ;;
-	traps* | threads*) seeds='1 2 3' ;;
+	traps* | threads* | idle) seeds='1 2 3' ;;
 	esac
 	for x in vmmcall vmcall out; do
 		for seed in $seeds; do

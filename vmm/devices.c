@@ -127,11 +127,12 @@ uint64_t vm_doorbell_rings(const struct vm *vm)
 
 static uint64_t status_read(void *ctx, uint64_t offset, unsigned width)
 {
-	const struct vm *vm = ctx;
+	struct vm *vm = ctx;
 	uint64_t word = 0;
 	unsigned m, v = (unsigned)(offset / VM_PAGE);
 
 	(void)width;
+	vm->place.counts.status_reads++;
 	if (offset % VM_PAGE >= 8)
 		return 0;
 	for (m = 0; m < GUARD_MAX_MODULES; m++) {

@@ -221,6 +221,26 @@ bool vm_msr_write(struct vm *vm, unsigned vcpu, uint32_t msr, uint64_t value);
 bool vm_may_mwait(struct vm *vm, unsigned vcpu);
 
 /*
+ * Physical cores (placement.c). What a vCPU does that is idling; nothing of it changes what the
+ * engine does next.
+ */
+enum vm_idle_event {
+	VM_IDLE_HALTED,	     /* HLT put it to sleep */
+	VM_IDLE_SLEPT,	     /* MWAIT did */
+	VM_IDLE_INTERCEPTED, /* MONITOR or MWAIT without privilege */
+	VM_IDLE_SENT	     /* it sends an interrupt to some vCPU */
+};
+void vm_idle_event(struct vm *vm, unsigned vcpu, enum vm_idle_event what);
+/* Cores are modelled: slices are short, so that delays are those of idling and not of slices. */
+bool vm_placed(const struct vm *vm);
+/* Before an engine chooses who runs next: vCPUs may move, GRANT and WITHHOLD be judged. */
+void vm_placement_turn(struct vm *vm);
+/* Time of the next move, where a slice should end; 0: none. */
+uint64_t vm_next_move(const struct vm *vm);
+/* Of a runnable vCPU: may it run now? Else *until when it waits. */
+bool vm_has_core(struct vm *vm, unsigned vcpu, uint64_t *until);
+
+/*
  * Facts for the oracle (docs/oracle.md), from an engine that can tell them; only if vm_watched(),
  * which does not change while the engine lives. Views are those that the engine really shows.
  */

@@ -129,8 +129,25 @@ struct vm_log {
 	uint64_t lost;
 };
 
+enum vm_slept { VM_AWAKE, VM_SLEPT_HLT, VM_SLEPT_MWAIT };
+
+/* Physical cores, by vCPU (placement.c). */
+struct vm_place {
+	bool on;
+	struct vm_placement cfg;
+	uint64_t rng, next_move;
+	unsigned core[GH_MAX_VCPUS];
+	enum vm_slept slept[GH_MAX_VCPUS]; /* the last time, until it is seen runnable */
+	uint64_t ready[GH_MAX_VCPUS];	   /* not before */
+	bool held[GH_MAX_VCPUS];
+	uint64_t held_since[GH_MAX_VCPUS];
+	bool exited[GH_MAX_VCPUS]; /* by HLT, and nothing was judged since */
+	struct vm_idle_counts counts;
+};
+
 struct vm {
 	struct vm_config cfg;
+	struct vm_place place;
 	const struct engine_ops *ops;
 	struct engine *engine;
 	struct guard *guard;
@@ -279,6 +296,10 @@ void vm_boot_vcpu(struct vm *vm, unsigned vcpu);
 void vm_boot_state(const struct vm *vm, unsigned vcpu, struct guard_cpu *cpu,
 		   struct engine_sys *sys);
 void vm_boot_update(struct vm *vm);
+
+/* ---- placement.c ---- */
+/* An event is about to be judged. */
+void vm_place_judged(struct vm *vm, const struct guard_event *ev);
 
 /* ---- devices.c, ports.c ---- */
 const struct vm_device *vm_device_at(const struct vm *vm, uint64_t gpa);

@@ -26,6 +26,7 @@ void vm_record(struct vm *vm, unsigned vcpu, const struct guard_decision *d)
 
 void vm_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision *d)
 {
+	vm_place_judged(vm, ev);
 	if (vm->oracle)
 		vm_watch_judge(vm, ev, d);
 	else

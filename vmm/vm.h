@@ -151,6 +151,47 @@ uint64_t vm_doorbell_rings(const struct vm *vm);
 /* The binding lets the guest write bytes first..last of the doorbell's configuration space. */
 void vm_pci_allow(struct vm *vm, unsigned first, unsigned last);
 
+/* ---- which vCPU sits on which physical core (placement.c) ---- */
+
+#define VM_MAX_CORES 64u
+
+/* Who decides that a module may use MWAIT where it is bound. */
+enum vm_idle_policy {
+	VM_IDLE_ADAPTIVE, /* granted while no other vCPU sits on the same core */
+	VM_IDLE_MWAIT,	  /* always granted */
+	VM_IDLE_HLT	  /* never granted */
+};
+
+/* All times are the engine's: instructions on sim, microseconds on kvm. */
+struct vm_placement {
+	enum vm_idle_policy policy;
+	unsigned cores;	 /* 1..VM_MAX_CORES; vCPU n begins on core n modulo this */
+	uint64_t seed;	 /* of the moves */
+	uint64_t period; /* from one move of some vCPU to the next; 0: none moves */
+	uint64_t turn;	 /* > 0: every second turn a core is kept by who sleeps in MWAIT on it */
+	uint64_t wake;	 /* from the event that ends HLT until the vCPU has a core again */
+};
+
+struct vm_idle_counts {
+	uint64_t exits;		    /* sum of the next six: what ends guest mode on hardware */
+	uint64_t crossings, faults; /* X executed; execute faults (RESUME) */
+	uint64_t departures;	    /* of what ran, or slept in MWAIT */
+	uint64_t hlt, intercepted;  /* HLT; MONITOR and MWAIT that did nothing */
+	uint64_t sent;		    /* interrupts sent to a vCPU */
+
+	uint64_t mwait;	       /* times that a vCPU slept in MWAIT: no exit */
+	uint64_t mwait_shared; /* of those, and of moves: the core was shared while it slept */
+	uint64_t moves, granted, withheld;
+	uint64_t woken; /* WITHHOLD found the vCPU asleep in MWAIT */
+	uint64_t held;	/* engine time that runnable vCPUs waited for such a sleeper's core */
+	uint64_t status_reads; /* a device here; a page of memory would make no exit */
+};
+
+/* After all modules are loaded, before the first run. */
+bool vm_place(struct vm *vm, const struct vm_placement *cfg, struct error *err);
+/* false: this VM has no placement, and nothing was counted. */
+bool vm_idle_counts(const struct vm *vm, struct vm_idle_counts *counts);
+
 /* The guard's side. */
 struct guard *vm_guard(struct vm *vm);
 bool vm_grant(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges, bool give);

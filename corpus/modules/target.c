@@ -139,6 +139,13 @@ long target_mwait(volatile long *in, volatile long *flag)
 }
 EXPORT_SYMBOL(target_mwait);
 
+/* The same with one argument, for target_nested(): line[0] is `in`, line[8] the flag. */
+long target_mwait_line(volatile long *line)
+{
+	return target_mwait(line, line + 8);
+}
+EXPORT_SYMBOL(target_mwait_line);
+
 /* Says that it is inside, then stays there until it may go on. */
 long target_meet(volatile long *in, volatile long *go)
 {
