@@ -97,7 +97,7 @@ idle three 6 cores=3
 check "the same seed gives the same report" cmp -s "$tmp/one.json" "$tmp/two.json"
 check "another seed another one" [ "$(n one granted) $(n one held)" != "$(n three granted) $(n three held)" ]
 
-for bad in cores=0 cores=65 turn=0 policy=both policy cores nothing=1 period=x cores=2,,; do
+for bad in cores=0 cores=65 turn=0 policy=both policy cores nothing=1 period=x 'cores=2,,'; do
 	"$GUARDHOUSE" run idle --placement "$bad" >"$tmp/out" 2>"$tmp/err"
 	check "--placement $bad is refused in one line" \
 		[ "$? $(wc -l <"$tmp/err") $(grep -c placement "$tmp/err")" = "2 1 1" ]
