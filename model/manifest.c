@@ -293,18 +293,6 @@ static bool fixups_ok(const struct gm_header *h)
 	return true;
 }
 
-static bool jumps_ok(const struct gm_header *h)
-{
-	const struct gm_jump *j = gm_table_at(h, &h->jumps);
-
-	for (uint32_t i = 0; i < h->jumps.count; i++, j++)
-		if (!in_text(h, j->moff) || !in_text(h, j->target) ||
-		    (i && (j->moff < j[-1].moff ||
-			   (j->moff == j[-1].moff && j->target <= j[-1].target))))
-			return false;
-	return true;
-}
-
 static bool privileges_ok(const struct gm_header *h)
 {
 	const struct gm_privilege *p = gm_table_at(h, &h->privileges);
@@ -329,6 +317,5 @@ bool gm_validate(const void *manifest, size_t len)
 	    h->flags & ~GM_FLAG_VIEWS)
 		return false;
 	return tables_ok(h) && segments_ok(h) && gates_ok(h) && entries_ok(h) && imports_ok(h) &&
-	       patched_ok(h) && unwind_ok(h) && retsites_ok(h) && fixups_ok(h) && jumps_ok(h) &&
-	       privileges_ok(h);
+	       patched_ok(h) && unwind_ok(h) && retsites_ok(h) && fixups_ok(h) && privileges_ok(h);
 }

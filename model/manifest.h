@@ -233,7 +233,10 @@ struct gm_fixup {
 	uint32_t regs; /* bit n: GPR n may differ */
 };
 
-/* One legal target of the jump-table jump at moff; enforced by its inner thunk. */
+/*
+ * One legal target of the jump-table jump at moff. Its inner thunk enforces it, which is text like
+ * any other; the core reads none of these, and check/ finds them anew.
+ */
 struct gm_jump {
 	uint32_t moff;
 	uint32_t target;
