@@ -10,28 +10,19 @@
 
 #include "hv-port/kvm.h"
 
-void kv_fault(struct kv_event *ev, uint8_t vector, uint32_t error)
-{
-	memset(ev, 0, sizeof(*ev));
-	ev->vector = vector;
-	ev->has_error = true;
-	ev->error = error;
-	ev->cause = GUARD_CAUSE_EXCEPTION;
-}
-
 static bool resolve(struct kv_vcpu *v, uint64_t gva, uint32_t access, uint64_t *gpa,
-		    struct kv_event *ev)
+		    struct cpu_event *ev)
 {
 	struct engine_walk w;
 	struct guard_cpu cpu;
 
-	if (!kv_canonical(gva)) {
-		kv_fault(ev, EXC_GP, 0);
+	if (!cpu_canonical(gva)) {
+		cpu_fault(ev, EXC_GP, 0);
 		return false;
 	}
 	kv_get_cpu(v, &cpu);
 	if (!vm_walk(v->e->vm, &cpu, gva, access, &w)) {
-		kv_fault(ev, EXC_PF, w.error);
+		cpu_fault(ev, EXC_PF, w.error);
 		ev->cr2 = gva;
 		return false;
 	}
@@ -41,7 +32,7 @@ static bool resolve(struct kv_vcpu *v, uint64_t gva, uint32_t access, uint64_t *
 
 /* Every call is an access of its own: a TOUCH for each page. */
 static bool transfer(struct kv_vcpu *v, uint8_t view, uint32_t access, uint64_t gva, uint8_t *buf,
-		     unsigned len, struct kv_event *ev)
+		     unsigned len, struct cpu_event *ev)
 {
 	while (len) {
 		uint64_t left = KV_PAGE - gva % KV_PAGE, gpa;
@@ -59,12 +50,13 @@ static bool transfer(struct kv_vcpu *v, uint8_t view, uint32_t access, uint64_t 
 	return true;
 }
 
-bool kv_read_u(struct kv_vcpu *v, uint64_t gva, void *buf, unsigned len, struct kv_event *ev)
+bool kv_read_u(struct kv_vcpu *v, uint64_t gva, void *buf, unsigned len, struct cpu_event *ev)
 {
 	return transfer(v, GUARD_VIEW_U, ENGINE_WALK_IMPLICIT, gva, buf, len, ev);
 }
 
-bool kv_write_u(struct kv_vcpu *v, uint64_t gva, const void *buf, unsigned len, struct kv_event *ev)
+bool kv_write_u(struct kv_vcpu *v, uint64_t gva, const void *buf, unsigned len,
+		struct cpu_event *ev)
 {
 	/* The cast is for the shared loop: with WRITE, buf is only read. */
 	return transfer(v, GUARD_VIEW_U, ENGINE_WALK_IMPLICIT | ENGINE_WALK_WRITE, gva,
@@ -76,12 +68,12 @@ static uint32_t own_rights(struct kv_vcpu *v)
 	return kv_cpl(v) == 3 ? ENGINE_WALK_USER : 0;
 }
 
-bool kv_read(struct kv_vcpu *v, uint64_t gva, void *buf, unsigned len, struct kv_event *ev)
+bool kv_read(struct kv_vcpu *v, uint64_t gva, void *buf, unsigned len, struct cpu_event *ev)
 {
 	return transfer(v, v->view, own_rights(v), gva, buf, len, ev);
 }
 
-bool kv_write(struct kv_vcpu *v, uint64_t gva, const void *buf, unsigned len, struct kv_event *ev)
+bool kv_write(struct kv_vcpu *v, uint64_t gva, const void *buf, unsigned len, struct cpu_event *ev)
 {
 	return transfer(v, v->view, own_rights(v) | ENGINE_WALK_WRITE, gva,
 			(uint8_t *)(uintptr_t)buf, len, ev);
@@ -89,7 +81,7 @@ bool kv_write(struct kv_vcpu *v, uint64_t gva, const void *buf, unsigned len, st
 
 bool kv_peek(struct kv_vcpu *v, uint64_t gva, uint64_t *gpa)
 {
-	struct kv_event ev;
+	struct cpu_event ev;
 
 	return resolve(v, gva, own_rights(v) | ENGINE_WALK_PEEK, gpa, &ev);
 }
@@ -104,7 +96,7 @@ unsigned kv_code(struct kv_vcpu *v, uint64_t gva, uint8_t *buf, unsigned len)
 		uint64_t left = KV_PAGE - (gva + done) % KV_PAGE, gpa;
 		unsigned n = len - done;
 		struct engine_page p;
-		struct kv_event ev;
+		struct cpu_event ev;
 
 		if (n > left)
 			n = (unsigned)left;

@@ -21,7 +21,7 @@ struct job {
 
 static void soft_interrupt(struct job *j, uint8_t vector)
 {
-	struct kv_event ev;
+	struct cpu_event ev;
 
 	memset(&ev, 0, sizeof(ev));
 	ev.vector = vector;
@@ -109,7 +109,7 @@ static uint64_t operand_address(struct job *j, const ZydisDecodedOperand *op)
 
 static bool source(struct job *j, const ZydisDecodedOperand *op, uint64_t *value)
 {
-	struct kv_event ev;
+	struct cpu_event ev;
 
 	*value = 0;
 	if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {

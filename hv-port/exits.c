@@ -74,10 +74,10 @@ static bool refused(struct kv_vcpu *v, uint64_t rip)
 
 		if (i && a % KV_PAGE)
 			continue;
-		if (!kv_canonical(a) || !vm_walk(v->e->vm, &cpu, a,
-						 ENGINE_WALK_PEEK | ENGINE_WALK_FETCH |
-							 (kv_cpl(v) == 3 ? ENGINE_WALK_USER : 0),
-						 &w))
+		if (!cpu_canonical(a) || !vm_walk(v->e->vm, &cpu, a,
+						  ENGINE_WALK_PEEK | ENGINE_WALK_FETCH |
+							  (kv_cpl(v) == 3 ? ENGINE_WALK_USER : 0),
+						  &w))
 			return false;
 		vm_page(v->e->vm, v->id, v->view, w.gpa & KV_PAGE_MASK, &p);
 		if (p.kind != ENGINE_PAGE_RAM)

@@ -29,45 +29,14 @@
 #include <time.h>
 
 #include "vmm/engine.h"
+#include "vmm/idt.h"
 
 #define KV_PAGE 4096ull
 #define KV_PAGE_MASK (~(KV_PAGE - 1))
 #define KV_INSN 15u /* bytes of the longest instruction */
 
-#define RFLAGS_TF (1ull << 8)
-#define RFLAGS_IF (1ull << 9)
-#define RFLAGS_DF (1ull << 10)
-#define RFLAGS_IOPL (3ull << 12)
-#define RFLAGS_NT (1ull << 14)
-#define RFLAGS_RF (1ull << 16)
-#define RFLAGS_VM (1ull << 17)
 #define EFER_LMA (1ull << 10)
 #define DR7_OFF 0x400ull
-
-/* Exception vectors (AMD64 manual volume 2, table 8-1). */
-enum {
-	EXC_DB = 1,
-	EXC_NMI = 2,
-	EXC_BP = 3,
-	EXC_UD = 6,
-	EXC_DF = 8,
-	EXC_TS = 10,
-	EXC_NP = 11,
-	EXC_SS = 12,
-	EXC_GP = 13,
-	EXC_PF = 14
-};
-
-/* An event on its way to the guest. */
-struct kv_event {
-	uint8_t vector;
-	bool has_error;
-	bool soft; /* int n, int3: the gate's DPL counts, no EXT bit */
-	uint32_t error;
-	uint64_t cr2;  /* of #PF */
-	uint64_t insn; /* of a soft one: where the instruction is, should it fault instead */
-	enum guard_cause cause;
-};
 
 struct kv_slot {
 	uint64_t gpa, bytes;
@@ -113,8 +82,8 @@ struct kv_vcpu {
 	bool at_insn;
 	uint64_t insn;
 
-	uint64_t pending[4]; /* interrupt vectors */
-	bool npending, nmi, kick;
+	struct cpu_pending pending;
+	bool nmi, kick;
 	uint64_t timer_period, timer_next; /* of engine time */
 	uint64_t dr7;			   /* the guest's, while it is taken away */
 	bool dr7_taken;
@@ -192,17 +161,13 @@ void kv_slots_destroy(struct engine *e);
 bool kv_slots_show(struct kv_vcpu *v);
 
 /* ---- access.c ---- */
-static inline bool kv_canonical(uint64_t gva)
-{
-	return (uint64_t)((int64_t)(gva << 16) >> 16) == gva;
-}
 /* The CPU's own accesses for event delivery: in view U, as a supervisor. false: *ev says why. */
-bool kv_read_u(struct kv_vcpu *v, uint64_t gva, void *buf, unsigned len, struct kv_event *ev);
+bool kv_read_u(struct kv_vcpu *v, uint64_t gva, void *buf, unsigned len, struct cpu_event *ev);
 bool kv_write_u(struct kv_vcpu *v, uint64_t gva, const void *buf, unsigned len,
-		struct kv_event *ev);
+		struct cpu_event *ev);
 /* As an instruction of v reads or writes, in its present view. false: *ev. */
-bool kv_read(struct kv_vcpu *v, uint64_t gva, void *buf, unsigned len, struct kv_event *ev);
-bool kv_write(struct kv_vcpu *v, uint64_t gva, const void *buf, unsigned len, struct kv_event *ev);
+bool kv_read(struct kv_vcpu *v, uint64_t gva, void *buf, unsigned len, struct cpu_event *ev);
+bool kv_write(struct kv_vcpu *v, uint64_t gva, const void *buf, unsigned len, struct cpu_event *ev);
 /* GPA under gva, without any effect. false: not mapped. */
 bool kv_peek(struct kv_vcpu *v, uint64_t gva, uint64_t *gpa);
 /* Up to `len` bytes of code at gva as v would fetch them; how many there are. */
@@ -230,9 +195,8 @@ bool kv_emulate(struct kv_vcpu *v);
 
 /* ---- deliver.c ---- */
 /* Delivers an event, a double fault in its place, or ends the VM with a triple fault. */
-void kv_deliver(struct kv_vcpu *v, const struct kv_event *ev);
+void kv_deliver(struct kv_vcpu *v, const struct cpu_event *ev);
 void kv_exception(struct kv_vcpu *v, uint8_t vector, bool has_error, uint32_t error);
-void kv_fault(struct kv_event *ev, uint8_t vector, uint32_t error);
 /* Delivers what is pending and allowed; asks KVM to tell when more will be. */
 void kv_deliver_pending(struct kv_vcpu *v);
 void kv_raise_vector(struct kv_vcpu *v, uint8_t vector);

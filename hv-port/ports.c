@@ -163,7 +163,7 @@ static bool msr_write(struct kv_vcpu *v, uint32_t msr, uint64_t value)
 		return true;
 	}
 	if (msr >= MSR_STAR && msr <= MSR_FMASK)
-		return ((msr != MSR_LSTAR && msr != MSR_CSTAR) || kv_canonical(value)) &&
+		return ((msr != MSR_LSTAR && msr != MSR_CSTAR) || cpu_canonical(value)) &&
 		       kv_msr_set(v, msr, value);
 	if (msr == MSR_PAT || msr == MSR_APIC_BASE ||
 	    (msr >= MSR_SYSENTER_CS && msr <= MSR_SYSENTER_EIP))

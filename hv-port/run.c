@@ -118,7 +118,7 @@ static void wake(struct kv_vcpu *v, uint64_t now)
 	if (v->state != ENGINE_ASLEEP)
 		return;
 	if ((v->nmi && !kv_events(v)->nmi.masked) ||
-	    (v->npending && (kv_regs(v)->rflags & RFLAGS_IF)) ||
+	    (v->pending.any && (kv_regs(v)->rflags & RFLAGS_IF)) ||
 	    (v->mwait && monitored_changed(v)) || v->kick) {
 		v->state = ENGINE_RUNNABLE;
 		v->mwait = false;

@@ -8,30 +8,20 @@
 
 #include "sim/sim.h"
 
-static void bad_address(struct sim_event *ev)
-{
-	memset(ev, 0, sizeof(*ev));
-	ev->vector = EXC_GP;
-	ev->has_error = true;
-	ev->cause = GUARD_CAUSE_EXCEPTION;
-}
-
 /* The page under gva in view U. */
 static bool resolve(struct sim_vcpu *v, uint64_t gva, bool write, uint64_t *gpa,
-		    struct engine_page *page, struct sim_event *ev)
+		    struct engine_page *page, struct cpu_event *ev)
 {
 	struct guard_cpu cpu = { .cr0 = v->cr0, .cr3 = v->cr3, .cr4 = v->cr4, .efer = v->efer };
 	struct engine_walk w;
 
-	if (!sim_canonical(gva)) {
-		bad_address(ev);
+	if (!cpu_canonical(gva)) {
+		cpu_fault(ev, EXC_GP, 0);
 		return false;
 	}
 	if (!vm_walk(v->e->vm, &cpu, gva, ENGINE_WALK_IMPLICIT | (write ? ENGINE_WALK_WRITE : 0),
 		     &w)) {
-		bad_address(ev);
-		ev->vector = EXC_PF;
-		ev->error = w.error;
+		cpu_fault(ev, EXC_PF, w.error);
 		ev->cr2 = gva;
 		return false;
 	}
@@ -51,7 +41,7 @@ static unsigned in_page(uint64_t gva, unsigned len)
 	return left < len ? (unsigned)left : len;
 }
 
-bool sim_read_u(struct sim_vcpu *v, uint64_t gva, void *buf, unsigned len, struct sim_event *ev)
+bool sim_read_u(struct sim_vcpu *v, uint64_t gva, void *buf, unsigned len, struct cpu_event *ev)
 {
 	uint8_t *to = buf;
 
@@ -86,7 +76,7 @@ bool sim_read_u(struct sim_vcpu *v, uint64_t gva, void *buf, unsigned len, struc
 }
 
 bool sim_write_u(struct sim_vcpu *v, uint64_t gva, const void *buf, unsigned len,
-		 struct sim_event *ev)
+		 struct cpu_event *ev)
 {
 	const uint8_t *from = buf;
 

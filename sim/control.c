@@ -112,7 +112,7 @@ void sim_mov_dr(struct sim_job *j)
 void sim_machine_status(struct sim_job *j, bool load)
 {
 	const ZydisDecodedOperand *op = &j->op[0];
-	struct sim_event ev;
+	struct cpu_event ev;
 	uint64_t value = j->v->cr0;
 
 	if (load && !sim_job_privileged(j))

@@ -153,7 +153,7 @@ static bool on_data(struct sim_space *s, uc_mem_type type, uint64_t gva, unsigne
 {
 	bool write = type == UC_MEM_WRITE_UNMAPPED || type == UC_MEM_WRITE_PROT;
 	struct engine *e = s->vcpu->e;
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	s->stop_rip = access_rip(s);
 	e->in_hook = true;

@@ -27,7 +27,7 @@ unsigned sim_job_gpr(ZydisRegister r);
 /* Guest-virtual address of a memory operand. */
 uint64_t sim_job_address(struct sim_job *j, const ZydisDecodedOperand *op);
 /* Reads memory with the rights of the instruction: in the present view, not in view U. */
-bool sim_job_read(struct sim_job *j, uint64_t gva, void *buf, unsigned len, struct sim_event *ev);
+bool sim_job_read(struct sim_job *j, uint64_t gva, void *buf, unsigned len, struct cpu_event *ev);
 /* #GP(0), #UD at the instruction; CPL 0 or #GP(0). */
 void sim_job_gp(struct sim_job *j);
 void sim_job_ud(struct sim_job *j);

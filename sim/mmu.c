@@ -30,7 +30,7 @@ static void walk_cpu(struct sim_vcpu *v, struct guard_cpu *cpu)
 }
 
 /* #GP(0), or #SS(0) if the address comes from the stack (AMD64 manual volume 2, 8.2.14). */
-static enum sim_mmu not_canonical(struct sim_space *s, struct sim_event *ev)
+static enum sim_mmu not_canonical(struct sim_space *s, struct cpu_event *ev)
 {
 	memset(ev, 0, sizeof(*ev));
 	ev->vector = EXC_GP;
@@ -41,7 +41,7 @@ static enum sim_mmu not_canonical(struct sim_space *s, struct sim_event *ev)
 	return MMU_FAULT;
 }
 
-static enum sim_mmu page_fault(uint64_t gva, uint32_t error, struct sim_event *ev)
+static enum sim_mmu page_fault(uint64_t gva, uint32_t error, struct cpu_event *ev)
 {
 	memset(ev, 0, sizeof(*ev));
 	ev->vector = EXC_PF;
@@ -143,7 +143,7 @@ static enum sim_mmu add(struct sim_space *s, struct sim_region *r, bool in_hook)
 }
 
 enum sim_mmu sim_mmu_data(struct sim_space *s, uint64_t gva, bool write, bool in_hook,
-			  struct sim_event *ev)
+			  struct cpu_event *ev)
 {
 	struct sim_vcpu *v = s->vcpu;
 	struct vm *vm = v->e->vm;
@@ -151,7 +151,7 @@ enum sim_mmu sim_mmu_data(struct sim_space *s, uint64_t gva, bool write, bool in
 	struct sim_mmio mmio;
 	struct like l = { 0 };
 
-	if (!sim_canonical(gva))
+	if (!cpu_canonical(gva))
 		return not_canonical(s, ev);
 	l.v = v;
 	l.view = s->view;
@@ -240,7 +240,7 @@ static void becomes_code(struct engine *e, uint64_t gpa)
 	}
 }
 
-enum sim_mmu sim_mmu_fetch(struct sim_space *s, uint64_t gva, struct sim_event *ev)
+enum sim_mmu sim_mmu_fetch(struct sim_space *s, uint64_t gva, struct cpu_event *ev)
 {
 	struct sim_vcpu *v = s->vcpu;
 	struct vm *vm = v->e->vm;
@@ -248,7 +248,7 @@ enum sim_mmu sim_mmu_fetch(struct sim_space *s, uint64_t gva, struct sim_event *
 	struct like l = { 0 };
 	uint64_t a;
 
-	if (!sim_canonical(gva)) {
+	if (!cpu_canonical(gva)) {
 		s->stop_rip = 0;
 		return not_canonical(s, ev);
 	}

@@ -99,7 +99,7 @@ static bool msr_write(struct sim_vcpu *v, uint32_t msr, uint64_t value)
 		bool address = msr == MSR_LSTAR || msr == MSR_CSTAR ||
 			       (msr >= MSR_FS_BASE && msr <= MSR_KERNEL_GS_BASE);
 
-		if (address && !sim_canonical(value))
+		if (address && !cpu_canonical(value))
 			return false;
 		*r = value;
 		return true;
@@ -168,7 +168,7 @@ void sim_fsgsbase(struct sim_job *j, enum sim_segs seg, bool write)
 	}
 	if (!write) {
 		*r = *base & mask;
-	} else if (!sim_canonical(*r & mask)) {
+	} else if (!cpu_canonical(*r & mask)) {
 		sim_job_gp(j);
 	} else {
 		*base = *r & mask;

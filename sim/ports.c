@@ -77,7 +77,7 @@ void sim_port_string(struct sim_job *j, bool in)
 	unsigned width = j->i.opcode & 1 ? (j->i.operand_width == 16 ? 2 : 4) : 1;
 	uint64_t step = sim_rflags(j->v) & (1u << 10) ? -(uint64_t)width : width, n = 1,
 		 ones = ~0ull;
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	if (!port_allowed(j))
 		return;

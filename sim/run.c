@@ -73,7 +73,7 @@ static void slice(struct sim_vcpu *v, uint64_t end, bool fine)
 			if (!sim_depart(v, GUARD_CAUSE_KICK, 0))
 				return;
 		}
-		if (v->npending || v->nmi) {
+		if (v->pending.any || v->nmi) {
 			sim_deliver_pending(v);
 			if (e->ended || v->state != ENGINE_RUNNABLE)
 				return;
@@ -85,8 +85,8 @@ static void slice(struct sim_vcpu *v, uint64_t end, bool fine)
 			sim_mmu_close_user(v);
 		sim_enter(v, s);
 		/* With an interrupt held back by IF, look after every block. */
-		s->pass = !fine || v->npending;
-		err = sim_go(v, s, v->npending || v->nmi ? 0 : (int64_t)(end - e->clock));
+		s->pass = !fine || v->pending.any;
+		err = sim_go(v, s, v->pending.any || v->nmi ? 0 : (int64_t)(end - e->clock));
 		if (s->stop == STOP_SLICE && fine && e->clock == before)
 			sim_step(v, s);
 		else
@@ -129,7 +129,7 @@ static void wake(struct sim_vcpu *v)
 	}
 	if (v->state != ENGINE_ASLEEP)
 		return;
-	if ((v->nmi && !v->nmi_blocked) || (v->npending && (sim_rflags(v) & RFLAGS_IF)) ||
+	if ((v->nmi && !v->nmi_blocked) || (v->pending.any && (sim_rflags(v) & RFLAGS_IF)) ||
 	    (v->mwait && monitored_changed(v)) || v->kick) {
 		v->state = ENGINE_RUNNABLE;
 		v->mwait = false;

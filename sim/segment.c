@@ -10,16 +10,12 @@
 
 #define DESC_ACCESSED 0x100u
 #define DESC_WRITE 0x200u /* of data; readable, of code */
-#define DESC_CONFORMING 0x400u
-#define DESC_CODE 0x800u
-#define DESC_S 0x1000u
-#define DESC_P 0x8000u
 #define DESC_TYPE 0x1f00u
 #define TYPE_LDT 0x200u
 #define TYPE_TSS 0x900u
 #define TYPE_BUSY 0x200u
 
-static bool refuse(struct sim_event *ev, uint8_t vector, uint16_t selector)
+static bool refuse(struct cpu_event *ev, uint8_t vector, uint16_t selector)
 {
 	memset(ev, 0, sizeof(*ev));
 	ev->vector = vector;
@@ -30,7 +26,7 @@ static bool refuse(struct sim_event *ev, uint8_t vector, uint16_t selector)
 }
 
 /* The CPU's own write to a descriptor's upper half: "accessed", "busy". */
-static bool mark(struct sim_vcpu *v, uint16_t selector, uint32_t bits, struct sim_event *ev)
+static bool mark(struct sim_vcpu *v, uint16_t selector, uint32_t bits, struct cpu_event *ev)
 {
 	const struct sim_seg *table = sim_table(v, selector & 4 ? sim_layout.ldt : sim_layout.gdt);
 	uint64_t at = table->base + (selector & ~7u) + 4;
@@ -45,7 +41,7 @@ static bool mark(struct sim_vcpu *v, uint16_t selector, uint32_t bits, struct si
 }
 
 static bool load_ss(struct sim_vcpu *v, uint16_t selector, struct sim_seg *out,
-		    struct sim_event *ev)
+		    struct cpu_event *ev)
 {
 	unsigned cpl = sim_cpl(v);
 
@@ -68,7 +64,7 @@ static bool load_ss(struct sim_vcpu *v, uint16_t selector, struct sim_seg *out,
 }
 
 static bool load_data(struct sim_vcpu *v, uint16_t selector, struct sim_seg *out,
-		      struct sim_event *ev)
+		      struct cpu_event *ev)
 {
 	unsigned cpl = sim_cpl(v), rpl = selector & 3, dpl;
 
@@ -90,7 +86,7 @@ static bool load_data(struct sim_vcpu *v, uint16_t selector, struct sim_seg *out
 	return mark(v, selector, DESC_ACCESSED, ev);
 }
 
-static void fail(struct sim_job *j, const struct sim_event *ev)
+static void fail(struct sim_job *j, const struct cpu_event *ev)
 {
 	j->done = true;
 	sim_deliver(j->v, ev);
@@ -104,7 +100,7 @@ static bool load(struct sim_job *j, ZydisRegister reg, uint16_t selector)
 			    : reg == ZYDIS_REGISTER_DS ? SEG_DS
 			    : reg == ZYDIS_REGISTER_FS ? SEG_FS
 						       : SEG_GS;
-	struct sim_event ev;
+	struct cpu_event ev;
 	struct sim_seg new;
 
 	if (!(seg == SEG_SS ? load_ss(j->v, selector, &new, &ev)
@@ -119,7 +115,7 @@ static bool load(struct sim_job *j, ZydisRegister reg, uint16_t selector)
 /* A 16-bit operand, register or memory. */
 static bool operand16(struct sim_job *j, const ZydisDecodedOperand *op, uint16_t *value)
 {
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
 		*value = (uint16_t)j->gpr[sim_job_gpr(op->reg.value)];
@@ -149,7 +145,7 @@ void sim_pop_segment(struct sim_job *j)
 {
 	unsigned bytes = j->i.operand_width == 16 ? 2 : 8;
 	uint64_t word = 0;
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	if (!sim_job_read(j, j->gpr[GUARD_RSP], &word, bytes, &ev)) {
 		fail(j, &ev);
@@ -161,7 +157,7 @@ void sim_pop_segment(struct sim_job *j)
 
 void sim_load_task(struct sim_job *j)
 {
-	struct sim_event ev;
+	struct cpu_event ev;
 	struct sim_seg tr;
 	uint16_t selector;
 	uint32_t upper;
@@ -187,7 +183,7 @@ void sim_load_task(struct sim_job *j)
 		 mark(j->v, selector, TYPE_BUSY, &ev)) {
 		tr.base |= (uint64_t)upper << 32;
 		tr.flags |= TYPE_BUSY;
-		if (sim_canonical(tr.base)) {
+		if (cpu_canonical(tr.base)) {
 			*sim_table(j->v, sim_layout.tr) = tr;
 			return;
 		}
@@ -198,7 +194,7 @@ void sim_load_task(struct sim_job *j)
 
 void sim_load_ldt(struct sim_job *j)
 {
-	struct sim_event ev;
+	struct cpu_event ev;
 	struct sim_seg ldt;
 	uint16_t selector;
 	uint32_t upper;
@@ -222,7 +218,7 @@ void sim_load_ldt(struct sim_job *j)
 				    sim_table(j->v, sim_layout.gdt)->base + (selector & ~7u) + 8,
 				    &upper, 4, &ev)) {
 			ldt.base |= (uint64_t)upper << 32;
-			if (sim_canonical(ldt.base)) {
+			if (cpu_canonical(ldt.base)) {
 				*sim_table(j->v, sim_layout.ldt) = ldt;
 				return;
 			}
@@ -235,7 +231,7 @@ void sim_load_ldt(struct sim_job *j)
 void sim_load_table(struct sim_job *j, bool idt)
 {
 	struct sim_seg *table = sim_table(j->v, idt ? sim_layout.idt : sim_layout.gdt);
-	struct sim_event ev;
+	struct cpu_event ev;
 	uint8_t raw[10];
 	uint16_t limit;
 	uint64_t base;
@@ -248,7 +244,7 @@ void sim_load_table(struct sim_job *j, bool idt)
 	}
 	memcpy(&limit, raw, 2);
 	memcpy(&base, raw + 2, 8);
-	if (!sim_canonical(base)) {
+	if (!cpu_canonical(base)) {
 		sim_job_gp(j);
 		return;
 	}

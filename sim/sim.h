@@ -27,6 +27,7 @@
 #include <unicorn/unicorn.h>
 
 #include "vmm/engine.h"
+#include "vmm/idt.h"
 
 #define SIM_PAGE 4096ull
 #define SIM_PAGE_MASK (~(SIM_PAGE - 1))
@@ -37,42 +38,10 @@
 #define SIM_EVENT_BYTES 64u   /* what delivering an event counts for: storms exhaust the budget */
 #define SIM_CODE_WRITES 64u   /* writes to a frame of code until it is taken for data again */
 
-#define RFLAGS_TF (1ull << 8)
-#define RFLAGS_IF (1ull << 9)
-#define RFLAGS_IOPL (3ull << 12)
-#define RFLAGS_NT (1ull << 14)
-#define RFLAGS_RF (1ull << 16)
-#define RFLAGS_VM (1ull << 17)
-#define RFLAGS_AC (1ull << 18)
 #define CR4_FSGSBASE (1ull << 16)
 #define CR4_SMAP (1ull << 21)
 #define EFER_SCE 1ull
 #define EFER_NXE (1ull << 11)
-
-/* Exception vectors (AMD64 manual volume 2, table 8-1). */
-enum {
-	EXC_DB = 1,
-	EXC_NMI = 2,
-	EXC_BP = 3,
-	EXC_UD = 6,
-	EXC_DF = 8,
-	EXC_TS = 10,
-	EXC_NP = 11,
-	EXC_SS = 12,
-	EXC_GP = 13,
-	EXC_PF = 14
-};
-
-/* An event on its way to the guest. */
-struct sim_event {
-	uint8_t vector;
-	bool has_error;
-	bool soft; /* int n, int3: the gate's DPL counts, no EXT bit */
-	uint32_t error;
-	uint64_t cr2;  /* of #PF */
-	uint64_t insn; /* of a soft one: where the instruction is, should it fault instead */
-	enum guard_cause cause;
-};
 
 /* Why uc_emu_start() came back; stop_rip says where. */
 enum sim_stop {
@@ -180,8 +149,8 @@ struct sim_vcpu {
 	uint64_t cr0, cr3, cr4, efer;
 	struct engine_sys sys; /* cr2, cr8, dr, MSRs; segments and tables are in the context */
 
-	uint64_t pending[4]; /* interrupt vectors */
-	bool npending, nmi, nmi_blocked, kick;
+	struct cpu_pending pending;
+	bool nmi, nmi_blocked, kick;
 	bool if_was_off, shadow; /* STI shadow: one more instruction before an interrupt */
 	bool mov_ss;	/* the same after a load of SS; HF_SHADOW says whether it still holds */
 	bool user_open; /* pages of the user may be mapped for the supervisor: SMAP */
@@ -333,8 +302,8 @@ enum sim_mmu {
 };
 
 enum sim_mmu sim_mmu_data(struct sim_space *s, uint64_t gva, bool write, bool in_hook,
-			  struct sim_event *ev);
-enum sim_mmu sim_mmu_fetch(struct sim_space *s, uint64_t gva, struct sim_event *ev);
+			  struct cpu_event *ev);
+enum sim_mmu sim_mmu_fetch(struct sim_space *s, uint64_t gva, struct cpu_event *ev);
 /* Stale translations of these bytes of guest RAM go, in every space; `write`: by the guest. */
 void sim_mmu_wrote(struct engine *e, uint64_t gpa, uint64_t bytes);
 bool sim_mmu_is_code(const struct engine *e, uint64_t gpa);
@@ -343,17 +312,12 @@ void sim_mmu_flush(struct sim_vcpu *v);
 /* AC is clear by now: what was open because of it goes. */
 void sim_mmu_close_user(struct sim_vcpu *v);
 void sim_mmu_invlpg(struct sim_vcpu *v, uint64_t gva);
-static inline bool sim_canonical(uint64_t gva)
-{
-	return (uint64_t)((int64_t)(gva << 16) >> 16) == gva;
-}
-
 /* ---- access.c ---- */
 
 /* The CPU's own accesses for event delivery: in view U, as a supervisor. false: *ev says why. */
-bool sim_read_u(struct sim_vcpu *v, uint64_t gva, void *buf, unsigned len, struct sim_event *ev);
+bool sim_read_u(struct sim_vcpu *v, uint64_t gva, void *buf, unsigned len, struct cpu_event *ev);
 bool sim_write_u(struct sim_vcpu *v, uint64_t gva, const void *buf, unsigned len,
-		 struct sim_event *ev);
+		 struct cpu_event *ev);
 
 /* ---- insn.c ---- */
 
@@ -389,14 +353,14 @@ void sim_emulate(struct sim_vcpu *v, struct sim_space *s);
 /* ---- event.c ---- */
 
 /* Delivers an event, a double fault in its place, or ends the VM with a triple fault. */
-void sim_deliver(struct sim_vcpu *v, const struct sim_event *ev);
+void sim_deliver(struct sim_vcpu *v, const struct cpu_event *ev);
 void sim_exception(struct sim_vcpu *v, uint8_t vector, bool has_error, uint32_t error);
 /* Delivers what is pending and allowed. Registers may be live or not. */
 void sim_deliver_pending(struct sim_vcpu *v);
 void sim_raise_vector(struct sim_vcpu *v, uint8_t vector);
 /* Loads a descriptor from the GDT. false: outside of it, or *ev. */
 bool sim_descriptor(struct sim_vcpu *v, uint16_t selector, struct sim_seg *out,
-		    struct sim_event *ev);
+		    struct cpu_event *ev);
 
 /* ---- cross.c ---- */
 

@@ -115,7 +115,7 @@ void sim_unicorn_failed(struct sim_vcpu *v, const char *what)
 static void drop_write(struct sim_vcpu *v, struct sim_space *s)
 {
 	struct sim_region *r;
-	struct sim_event ev;
+	struct cpu_event ev;
 	uint64_t gva = s->stop_gva;
 
 	if (!sim_space_find(s, gva) && sim_mmu_data(s, gva, false, false, &ev) != MMU_DONE) {
@@ -148,7 +148,7 @@ static void code_write(struct sim_vcpu *v, struct sim_space *s)
 
 static void data_stop(struct sim_vcpu *v, struct sim_space *s)
 {
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	switch (sim_mmu_data(s, s->stop_gva, s->stop_write, false, &ev)) {
 	case MMU_DONE: break;
@@ -184,12 +184,12 @@ static void undo_branch(struct sim_vcpu *v, struct sim_space *s)
 
 static void fetch_stop(struct sim_vcpu *v, struct sim_space *s)
 {
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	switch (sim_mmu_fetch(s, s->stop_gva, &ev)) {
 	case MMU_DONE: break;
 	case MMU_FAULT:
-		if (!sim_canonical(s->stop_gva))
+		if (!cpu_canonical(s->stop_gva))
 			undo_branch(v, s);
 		sim_deliver(v, &ev);
 		break;
@@ -224,7 +224,7 @@ static void vector_stop(struct sim_vcpu *v, struct sim_space *s)
 /* Unicorn came back by itself. */
 static void stray_stop(struct sim_vcpu *v, struct sim_space *s, uc_err err)
 {
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	/* Address 0 is where Unicorn is told to stop: it is no code for us. */
 	if (err == UC_ERR_OK && !s->stop_rip && sim_mmu_fetch(s, 0, &ev) == MMU_FAULT)

@@ -9,7 +9,7 @@
 
 void sim_soft_interrupt(struct sim_job *j, uint8_t vector)
 {
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	memset(&ev, 0, sizeof(ev));
 	ev.vector = vector;
@@ -67,7 +67,7 @@ void sim_sysret(struct sim_job *j)
 	/* A 32-bit user is not simulated. */
 	if (!sim_job_privileged(j))
 		return;
-	if (j->i.operand_width != 64 || !sim_canonical(j->gpr[GUARD_RCX])) {
+	if (j->i.operand_width != 64 || !cpu_canonical(j->gpr[GUARD_RCX])) {
 		sim_job_gp(j);
 		return;
 	}
@@ -79,7 +79,7 @@ void sim_sysret(struct sim_job *j)
 	j->done = true;
 }
 
-bool sim_job_read(struct sim_job *j, uint64_t gva, void *buf, unsigned len, struct sim_event *ev)
+bool sim_job_read(struct sim_job *j, uint64_t gva, void *buf, unsigned len, struct cpu_event *ev)
 {
 	uint8_t *to = buf;
 
@@ -106,7 +106,7 @@ bool sim_job_read(struct sim_job *j, uint64_t gva, void *buf, unsigned len, stru
 }
 
 static bool load_return(struct sim_job *j, const uint64_t frame[5], struct sim_seg *cs,
-			struct sim_seg *ss, struct sim_event *ev)
+			struct sim_seg *ss, struct cpu_event *ev)
 {
 	unsigned cpl = sim_cpl(j->v), rpl = frame[1] & 3;
 
@@ -151,7 +151,7 @@ static bool load_return(struct sim_job *j, const uint64_t frame[5], struct sim_s
 		}
 	}
 	ev->error = 0;
-	return sim_canonical(frame[0]);
+	return cpu_canonical(frame[0]);
 }
 
 /* Flags that a program may set: only CPL 0 changes IOPL, and IF is for whom IOPL allows it. */
@@ -171,7 +171,7 @@ void sim_popf(struct sim_job *j)
 {
 	uint64_t rflags = sim_rflags(j->v), allowed = may_change(rflags, sim_cpl(j->v)), word = 0;
 	unsigned bytes = j->i.operand_width == 16 ? 2 : 8;
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	if (!sim_job_read(j, j->gpr[GUARD_RSP], &word, bytes, &ev)) {
 		j->done = true;
@@ -189,7 +189,7 @@ void sim_iret(struct sim_job *j)
 	struct sim_vcpu *v = j->v;
 	uint64_t frame[5], rflags = sim_rflags(v), allowed, rsp = j->gpr[GUARD_RSP];
 	struct sim_seg cs, ss;
-	struct sim_event ev;
+	struct cpu_event ev;
 	unsigned cpl = sim_cpl(v);
 
 	j->done = true;

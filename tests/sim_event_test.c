@@ -651,7 +651,7 @@ static bool look(void *ctx, struct vm *vm, unsigned vcpu)
 {
 	struct sim_vcpu *v = &vm->engine->vcpu[vcpu];
 	unsigned *calls = ctx;
-	struct sim_event ev;
+	struct cpu_event ev;
 
 	if (++*calls == 1) {
 		/* the same vCPU has been in a module's view and has seen the page there */
