@@ -168,12 +168,29 @@ static void check_maybe(struct run *run, unsigned vcpu, const struct scn_step *s
 	const struct vm_line *l = next_line(run, vcpu, false);
 
 	run->r->checks++;
-	note_expected(run, st);
 	if (!l || l->line.event != (enum guard_event_name)st->sub ||
 	    !one_of(run, st, l->line.verdict) || unmet(run, st, &l->line))
 		return;
+	/* it need not come, so only where it does is it a thing to be told */
+	note_line(run->r->expected, l->line.event, l->line.verdict);
 	note_line(run->r->got, l->line.event, l->line.verdict);
 	next_line(run, vcpu, true);
+}
+
+/* Whatever was judged is accepted. */
+static void check_ok(struct run *run, unsigned vcpu, const struct scn_step *st)
+{
+	const struct vm_line *l;
+	char text[200];
+
+	run->r->checks++;
+	while ((l = next_line(run, vcpu, true)) != NULL) {
+		if (l->line.verdict == GUARD_V_OK)
+			continue;
+		vm_log_format(run->vm, l, text, sizeof(text));
+		run_fail(run, st->line, "expected ok; got %s", text);
+		note_line(run->r->got, l->line.event, l->line.verdict);
+	}
 }
 
 static void check_line(struct run *run, unsigned vcpu, const struct scn_step *st)
@@ -341,6 +358,7 @@ static void perform(struct run *run, unsigned vcpu, const struct run_origin *o)
 	switch ((enum run_check)o->check) {
 	case CHECK_LINE: check_line(run, vcpu, st); break;
 	case CHECK_MAYBE: check_maybe(run, vcpu, st); break;
+	case CHECK_OK: check_ok(run, vcpu, st); break;
 	case CHECK_NOTHING: run->r->checks++; break;
 	case CHECK_HONEST: check_honest(run, vcpu, st); break;
 	case CHECK_OUTSIDE: check_outside(run, vcpu, st); break;

@@ -292,6 +292,7 @@ static enum run_check check_of(uint8_t op)
 	switch (op) {
 	case PP_EXPECT: return CHECK_LINE;
 	case PP_MAYBE: return CHECK_MAYBE;
+	case PP_EXPECT_OK: return CHECK_OK;
 	case PP_EXPECT_NONE: return CHECK_NOTHING;
 	case PP_EXPECT_UNPRIVILEGED: return CHECK_UNPRIVILEGED;
 	case PP_EXPECT_SUSPENDED: return CHECK_SUSPENDED;
@@ -405,7 +406,8 @@ static bool compile_poke(struct run *run, const struct scn_step *st)
 
 static bool is_expectation(const struct scn_step *st)
 {
-	return st->op == PP_EXPECT || st->op == PP_MAYBE || st->op == PP_EXPECT_NONE;
+	return st->op == PP_EXPECT || st->op == PP_MAYBE || st->op == PP_EXPECT_OK ||
+	       st->op == PP_EXPECT_NONE;
 }
 
 /* What the host alone can look at, so that no vCPU has to reach it. */

@@ -12,6 +12,7 @@ enum run_check {
 	CHECK_NONE,
 	CHECK_LINE,    /* expect: the next judged line */
 	CHECK_MAYBE,   /* maybe: the same, if it is that */
+	CHECK_OK,      /* expect-ok: all that is left */
 	CHECK_NOTHING, /* expect-none */
 	CHECK_HONEST,  /* ENTER-CALL ok, LEAVE-RETURN ok, and no more */
 	CHECK_OUTSIDE, /* TOUCH lines and no others */

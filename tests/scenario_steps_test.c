@@ -241,6 +241,8 @@ static void test_alternatives(void **state)
 	      9, "expected ENTER-CALL bad-stack; got");
 	fails(HEAD1 "call counter:enter/counter_get\nsettle\nmaybe ENTER-CALL bad-stack\n", 9,
 	      "judged, but not expected");
+	passes(HEAD1 "call counter:enter/counter_get\nexpect-ok\nexpect-none\n");
+	fails(HEAD1 "call counter:enter-return\nexpect-gp\nexpect-ok\n", 9, "expected ok; got");
 	refused(HEAD1 "expect ENTER-CALL ok or=fine\n", "not a verdict: 'fine'");
 }
 

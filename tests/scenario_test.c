@@ -254,7 +254,7 @@ static const char every_step[] = HEAD
 	"timer 100\nist 2 a\ngate 0x50 2\nidt 0\nannounce counter\nannounce-at counter a 3\n"
 	"withdraw counter\nstatus counter\nhypercall 1 2 3 4\nreload counter\ngrant counter device\ngrant counter mwait 1\n"
 	"withhold counter private\nunregister counter\nreset-vcpu 1\nfail-next 1 0\nsignal 1\n"
-	"maybe DEPART ok or=stack-changed or=lower-failed cause=irq\nsettle\ntss a\n"
+	"maybe DEPART ok or=stack-changed or=lower-failed cause=irq\nsettle\nexpect-ok\ntss a\n"
 	"config-read1 4\nconfig-write2 4 6\nexpect-config4 0x10 0xd0000000\nstart-vcpu 1\n"
 	"register counter:gate.offset 1 0x10\nswitch 7\nyield\npreempt 300\nstops triple-fault\n"
 	"thread 1\nwait 1\nread8 0xffffffffffffffff\nread2 @fault+counter:x.y/z-w-8\n"

@@ -18,22 +18,22 @@ _start:
 1:	hlt
 	jmp	1b
 
-	.macro store_gprs
-	movq	%rax, %gs:CPU_GPR+8*0
-	movq	%rcx, %gs:CPU_GPR+8*1
-	movq	%rdx, %gs:CPU_GPR+8*2
-	movq	%rbx, %gs:CPU_GPR+8*3
-	movq	%rbp, %gs:CPU_GPR+8*5
-	movq	%rsi, %gs:CPU_GPR+8*6
-	movq	%rdi, %gs:CPU_GPR+8*7
-	movq	%r8,  %gs:CPU_GPR+8*8
-	movq	%r9,  %gs:CPU_GPR+8*9
-	movq	%r10, %gs:CPU_GPR+8*10
-	movq	%r11, %gs:CPU_GPR+8*11
-	movq	%r12, %gs:CPU_GPR+8*12
-	movq	%r13, %gs:CPU_GPR+8*13
-	movq	%r14, %gs:CPU_GPR+8*14
-	movq	%r15, %gs:CPU_GPR+8*15
+	.macro store_gprs to=0
+	movq	%rax, %gs:\to+CPU_GPR+8*0
+	movq	%rcx, %gs:\to+CPU_GPR+8*1
+	movq	%rdx, %gs:\to+CPU_GPR+8*2
+	movq	%rbx, %gs:\to+CPU_GPR+8*3
+	movq	%rbp, %gs:\to+CPU_GPR+8*5
+	movq	%rsi, %gs:\to+CPU_GPR+8*6
+	movq	%rdi, %gs:\to+CPU_GPR+8*7
+	movq	%r8,  %gs:\to+CPU_GPR+8*8
+	movq	%r9,  %gs:\to+CPU_GPR+8*9
+	movq	%r10, %gs:\to+CPU_GPR+8*10
+	movq	%r11, %gs:\to+CPU_GPR+8*11
+	movq	%r12, %gs:\to+CPU_GPR+8*12
+	movq	%r13, %gs:\to+CPU_GPR+8*13
+	movq	%r14, %gs:\to+CPU_GPR+8*14
+	movq	%r15, %gs:\to+CPU_GPR+8*15
 	.endm
 
 	/* On the engine's stack, with flags that C code may run under: kind in EDI. */
@@ -46,8 +46,11 @@ _start:
 	call	puppet_arrived
 	.endm
 
-	/* A call that the puppet made has come back: its return address was this. */
-	.globl puppet_landing
+	/*
+	 * A call that the puppet made has come back: its return address was this. Up to the POPFQ an
+	 * interrupt may strike, so events have a struct regs of their own.
+	 */
+	.globl puppet_landing, puppet_landed
 	.balign 16
 puppet_landing:
 	store_gprs
@@ -82,6 +85,7 @@ callout:
 	 * for some vectors an error code; the others push a zero in its place.
 	 */
 	.globl puppet_events
+puppet_landed:
 	.balign 16
 puppet_events:
 	.set	n, 0
@@ -97,14 +101,14 @@ puppet_events:
 	.endr
 	.balign 16
 event:
-	store_gprs
+	store_gprs CPU_EVENT
 	popq	%gs:CPU_VECTOR
 	popq	%gs:CPU_ERROR
-	popq	%gs:CPU_RIP
-	popq	%gs:CPU_CS
-	popq	%gs:CPU_FLAGS
-	popq	%gs:CPU_RSP
-	popq	%gs:CPU_SS
+	popq	%gs:CPU_EVENT+CPU_RIP
+	popq	%gs:CPU_EVENT+CPU_CS
+	popq	%gs:CPU_EVENT+CPU_FLAGS
+	popq	%gs:CPU_EVENT+CPU_RSP
+	popq	%gs:CPU_EVENT+CPU_SS
 	arrive	3
 
 	/*

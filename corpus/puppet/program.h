@@ -48,6 +48,7 @@
 	X(OUTSIDE, "outside", "s")                                                                 \
 	X(EXPECT, "expect", "Ek")                                                                  \
 	X(MAYBE, "maybe", "Ek")                                                                    \
+	X(EXPECT_OK, "expect-ok", "")                                                              \
 	X(STOPS, "stops", "s")                                                                     \
 	X(EXPECT_NONE, "expect-none", "")                                                          \
 	X(EXPECT_GP, "expect-gp", "")                                                              \

@@ -547,6 +547,7 @@ static int schedule(struct cpu *c, int begin)
 static void step_preempt(struct cpu *c, const struct pp_operand *a)
 {
 	c->preempt = (uint32_t)value(c, a);
+	c->timer_ours = 1;
 }
 
 /* ---- the guard's numbered calls, signals, the CPU ---- */
@@ -696,7 +697,10 @@ static void carry_out(struct cpu *c, const struct pp_step *s)
 	case PP_SEND:
 		outw(GH_PORT_SEND, (uint16_t)((value(c, a) & 0xff) | value(c, &a[1]) << 8));
 		break;
-	case PP_TIMER: outl(GH_PORT_TIMER, (uint32_t)value(c, a)); break;
+	case PP_TIMER:
+		c->timer_ours = 0;
+		outl(GH_PORT_TIMER, (uint32_t)value(c, a));
+		break;
 	case PP_IST: tables_ist(c->id, s->label, value(c, a)); break;
 	case PP_GATE: tables_gate_ist((uint8_t)value(c, a), s->label); break;
 	case PP_IDT: tables_idt(value(c, a)); break;
@@ -729,6 +733,7 @@ static int claims(uint8_t op)
 	case PP_STOPS:
 	case PP_EXPECT:
 	case PP_MAYBE:
+	case PP_EXPECT_OK:
 	case PP_EXPECT_NONE:
 	case PP_EXPECT_GP:
 	case PP_EXPECT_PF:
@@ -817,16 +822,21 @@ void puppet_arrived(unsigned kind)
 	/* The timer runs for foreign code alone: a switch takes longer than many a period. */
 	if (c->preempt)
 		outl(GH_PORT_TIMER, 0);
-	if (kind == PP_ARRIVED_EVENT && c->vector == GH_TIMER_VECTOR && c->preempt && !c->inside) {
-		c->t.frame = c->arrived;
-		c->t.frame.gpr[4] = c->arrived.rsp;
+	if (kind == PP_ARRIVED_EVENT)
+		c->event.gpr[4] = c->event.rsp;
+	if (kind == PP_ARRIVED_EVENT && c->vector == GH_TIMER_VECTOR && c->timer_ours &&
+	    !c->inside) {
+		c->t.frame = c->event;
 		c->t.preempted = 1;
 		c->inside = 1;
-		schedule(c, 1);
+		/* one that has just come back is let through: its registers are half stored */
+		if (c->preempt &&
+		    c->event.rip - PUPPET_LANDING >= (uint64_t)puppet_landed - PUPPET_LANDING)
+			schedule(c, 1);
 		go_on(c);
 		run(c);
 	}
-	c->t.arrived = c->arrived;
+	c->t.arrived = kind == PP_ARRIVED_EVENT ? c->event : c->arrived;
 	c->t.arrival = (uint8_t)kind;
 	if (kind == PP_ARRIVED_RETURN) {
 		c->t.result = c->t.arrived.gpr[0];

@@ -15,6 +15,7 @@
 #define CPU_FLAGS 184
 #define CPU_RSP 192 /* as an event's frame has it; the same as gpr[4] */
 #define CPU_SS 200
+#define CPU_EVENT 168 /* what is added to these for an event's */
 
 #define KERNEL_CS 0x08
 #define KERNEL_SS 0x10
@@ -82,11 +83,13 @@ struct cpu {
 	uint64_t import;
 	uint64_t vector, error;
 	struct regs arrived; /* gpr at CPU_GPR */
+	struct regs event;
 
 	unsigned id;
-	unsigned current; /* the thread that runs here */
-	uint32_t preempt; /* timer interrupts switch threads, after so many ticks; 0: off */
-	struct thread t;  /* its state while it runs here */
+	unsigned current;   /* the thread that runs here */
+	uint32_t preempt;   /* timer interrupts switch threads, after so many ticks; 0: off */
+	uint8_t timer_ours; /* not a step's: one may still be pending when it is off */
+	struct thread t;    /* its state while it runs here */
 };
 
 _Static_assert(offsetof(struct cpu, stack) == CPU_STACK, "entry.S");
@@ -100,6 +103,7 @@ _Static_assert(offsetof(struct cpu, arrived.cs) == CPU_CS, "entry.S");
 _Static_assert(offsetof(struct cpu, arrived.flags) == CPU_FLAGS, "entry.S");
 _Static_assert(offsetof(struct cpu, arrived.rsp) == CPU_RSP, "entry.S");
 _Static_assert(offsetof(struct cpu, arrived.ss) == CPU_SS, "entry.S");
+_Static_assert(offsetof(struct cpu, event.gpr) == CPU_EVENT + CPU_GPR, "entry.S");
 
 extern struct cpu puppet_cpu[PP_MAX_VCPUS];
 extern const struct gh_boot *puppet_boot;
@@ -107,6 +111,7 @@ extern const struct gh_boot *puppet_boot;
 /* entry.S */
 void puppet_go(const struct regs *r) __attribute__((noreturn));
 void puppet_landing(void);
+extern char puppet_landed[]; /* the end of what stores the registers of returns and call-outs */
 void puppet_ret(void);
 void puppet_strike(void);
 void puppet_strike(void);
