@@ -389,6 +389,12 @@ bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
 
 	vm_get_cpu(vm, vcpu, &cpu);
 	n = (uint32_t)cpu.gpr[GUARD_RAX];
+	if (n - PP_ASK_OFF < PP_MAX_VCPUS) {
+		cpu.gpr[GUARD_RAX] = vm_is_off(vm, n - PP_ASK_OFF, true) ||
+				     vm_is_off(vm, n - PP_ASK_OFF, false);
+		vm_set_cpu(vm, vcpu, &cpu);
+		return true;
+	}
 	/* Guest code that a step jumped to may knock here, too: then nothing is due. */
 	if (vcpu >= PP_MAX_VCPUS || n >= run->norigin || run->origin[n].check == CHECK_NONE)
 		return true;

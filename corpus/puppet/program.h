@@ -201,6 +201,9 @@ enum pp_dyn { PP_DYNS(PP_ENUM_DYN) PP_DYN_COUNT };
 #define PP_X 0x20u
 #define PP_NOFLUSH 0x40u
 
+/* `out $0xf8` with this + a vCPU in EAX asks the host: 1 in EAX if that executes nothing any more. */
+#define PP_ASK_OFF 0xffff0000u
+
 #define PP_KEEP 1u /* return, iret: the context stays, so that it can be used once more */
 
 struct pp_operand {

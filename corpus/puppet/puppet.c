@@ -763,6 +763,15 @@ static void tell_host(uint32_t step)
 	__asm__ volatile("outb %%al, %1" : : "a"(step), "Nd"((uint16_t)GH_PORT_HOST) : "memory");
 }
 
+/* A vCPU that its thread says stops: the run shall not end before it has. */
+static int is_off(unsigned vcpu)
+{
+	uint32_t v = PP_ASK_OFF + vcpu;
+
+	__asm__ volatile("outb %%al, %1" : "+a"(v) : "Nd"((uint16_t)GH_PORT_HOST) : "memory");
+	return v == 1;
+}
+
 /* The list of the present thread is at its end: another one's turn, or none is left here. */
 static void finish(struct cpu *c)
 {
@@ -782,9 +791,11 @@ static void finish(struct cpu *c)
 	finished[c->id] = 1;
 	if (c->id == 0) {
 		for (unsigned v = 1; v < program->vcpus; v++)
-			for (unsigned i = 0;
-			     i < 8 * WAIT_SPINS && !finished[v] && !program->thread[v].stops; i++)
+			for (unsigned i = 0; i < 8 * WAIT_SPINS && !finished[v]; i++) {
+				if (program->thread[v].stops && is_off(v))
+					break;
 				pause_once(i);
+			}
 		outb(GH_PORT_EXIT, 0);
 	}
 	for (;;)
@@ -802,11 +813,13 @@ static void run(struct cpu *c)
 			finish(c);
 			continue;
 		}
-		c->t.now = c->t.step++;
+		/* a reset may come between any two of these: see restart() */
+		c->t.now = n;
+		results[n].done = 1;
 		c->t.next += s->size;
+		__atomic_store_n(&c->t.step, n + 1, __ATOMIC_RELEASE);
 		if (c->t.pending && !claims(s->op))
 			unclaimed(c);
-		results[n].done = 1;
 		carry_out(c, s);
 		if (s->check)
 			tell_host(n);
@@ -869,6 +882,21 @@ static void set_x(volatile uint8_t *where)
 		where[i] = x[puppet_boot->x_kind][i];
 }
 
+/* Reset and started again: nothing is open any more, the list goes on with the step not begun. */
+static void restart(struct cpu *c)
+{
+	const struct pp_thread *p = &program->thread[c->current];
+	const uint8_t *at = (const uint8_t *)program + p->offset;
+
+	while (c->t.depth)
+		drop(innermost(c));
+	c->t.pending = 0;
+	c->t.arrival = PP_ARRIVED_START;
+	for (uint32_t n = p->first; n < c->t.step; n++)
+		at += ((const struct pp_step *)at)->size;
+	c->t.next = at;
+}
+
 static void threads_init(void)
 {
 	for (unsigned n = 0; n < PP_THREADS; n++) {
@@ -896,11 +924,7 @@ void puppet_start(const struct gh_boot *boot, unsigned vcpu)
 	wrmsr(0xc0000101, (uint64_t)c);
 	c->inside = 1;
 	if (c->t.state == THREAD_RUNS) {
-		/* reset and started again: nothing is open any more, the list goes on */
-		while (c->t.depth)
-			drop(innermost(c));
-		c->t.pending = 0;
-		c->t.arrival = PP_ARRIVED_START;
+		restart(c);
 		run(c);
 	}
 	c->id = c->current = vcpu;
