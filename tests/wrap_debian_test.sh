@@ -69,11 +69,16 @@ done
 ok 'tables of patches are empty, .text is the same' $bad
 
 # the guard takes them as what they are: code, sites, trampolines, constants lie as the manifest says
-for name in jbd2 intel-cstate mce-inject crc32c-intel snd-pcm; do
+for name in jbd2 intel-cstate mce-inject crc32c-intel snd-pcm sch_teql; do
 	timeout 100 "$GUARDHOUSE" run --module "$(grep "/$name.ko$" "$tmp/all")" >"$tmp/out" 2>&1
 	grep -q 'ANNOUNCE ok 1' "$tmp/out" && grep -q 'ENTER-CALL ok' "$tmp/out"
 	ok "$name is announced in the simulator, and entered" $?
 done
+
+# init code that is called back says when it may be
+"$GUARDHOUSE" inspect "$(grep '/sch_teql.ko$' "$tmp/all")" >"$tmp/out" 2>&1
+[ "$(grep -c ' during-init$' "$tmp/out")" -eq 1 ] && grep -q 'teql_master_setup .* during-init$' "$tmp/out"
+ok 'inspect tells which entry is open during init only' $?
 
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed -eq 0 ]
