@@ -4,24 +4,8 @@
  * reach it, several vCPUs, devices, ports and MSRs, all ways to end, and that nothing stays behind.
  * What it makes of views is in kvm_views_test.c, crossings are in kvm_corpus_test.sh.
  */
+#include "tests/support/engine_cases.h"
 #include "tests/support/kvmtest.h"
-
-#define EXIT0 "xor %eax,%eax\n out %eax,$0xf4\n"
-
-SNIPPET(sums, "xor %eax,%eax\n mov $100,%ecx\n 1: add %rcx,%rax\n loop 1b\n"
-	      "mov %rax,(%rdi)\n mov $5,%eax\n out %eax,$0xf4");
-
-static void test_runs(void **state)
-{
-	struct simvm *s = sv_create(1, 1, 0);
-
-	(void)state;
-	SV_RUN(s, sums);
-	assert_int_equal(s->exit.reason, VM_EXIT_GUEST);
-	assert_int_equal(s->exit.status, 5);
-	assert_int_equal(*sv_data(s, 0), 5050);
-	sv_destroy(s);
-}
 
 /* Registers that the host sets are the guest's, and come back. */
 SNIPPET(registers, "add %rbx,%r15\n mov $0x1111,%ebp\n out %al,$0xf8\n nop\n hlt");
@@ -67,21 +51,9 @@ static void test_registers(void **state)
 
 /* ---- interrupts: delivered by the engine ---- */
 
-/* Counts in word 15 and notes the interrupted RIP in word 14. */
-SNIPPET(counting, "incq 120(%rdi)\n mov (%rsp),%r15\n mov %r15,112(%rdi)\n iretq");
-
-static struct simvm *counting_vm(unsigned vector)
-{
-	struct simvm *s = sv_create(1, 1, 0);
-
-	SV_CODE_AT(s, 0x800, counting);
-	sv_gate(s, vector, 0x800, 0, 0xe, 0);
-	return s;
-}
-
 static void strikes_at(const uint8_t *code, size_t size, bool interrupts, unsigned offset)
 {
-	struct simvm *s = counting_vm(0x50);
+	struct simvm *s = ec_counting_vm(0x50);
 
 	sv_code(s, 0, code, size);
 	sv_start(s, 0, 0, interrupts);
@@ -119,7 +91,7 @@ static void test_exact(void **state)
 /* A load of SS holds interrupts back for one more instruction. */
 static void test_ss_shadow(void **state)
 {
-	struct simvm *s = counting_vm(0x50);
+	struct simvm *s = ec_counting_vm(0x50);
 
 	(void)state;
 	SV_CODE_AT(s, 0, raise_ss);
@@ -136,7 +108,7 @@ SNIPPET(masked_for_ever, "mov $0x50,%al\n out %al,$0xf6\n cli\n hlt");
 
 static void test_masked(void **state)
 {
-	struct simvm *s = counting_vm(0x50);
+	struct simvm *s = ec_counting_vm(0x50);
 
 	(void)state;
 	SV_RUN(s, masked_for_ever);
@@ -145,47 +117,10 @@ static void test_masked(void **state)
 	sv_destroy(s);
 }
 
-/* An NMI ignores IF; a second one waits for IRET. */
-SNIPPET(nmi_twice, "mov $2,%al\n out %al,$0xf6\n nop\n nop\n mov 120(%rdi),%rbx\n" EXIT0);
-SNIPPET(nmi_handler,
-	"incq 120(%rdi)\n cmpq $1,120(%rdi)\n jne 1f\n mov $2,%al\n out %al,$0xf6\n nop\n"
-	"mov 120(%rdi),%rax\n mov %rax,(%rdi)\n 1: iretq");
-
-static void test_nmi(void **state)
-{
-	struct simvm *s = sv_create(1, 1, 0);
-
-	(void)state;
-	SV_CODE_AT(s, 0x800, nmi_handler);
-	sv_gate(s, 2, 0x800, 0, 0xe, 0);
-	SV_RUN(s, nmi_twice);
-	assert_int_equal(s->exit.status, 0);
-	assert_int_equal(*sv_data(s, 0), 1); /* still one inside the first */
-	assert_int_equal(*sv_data(s, 15), 2);
-	assert_int_equal(sv_reg(s, 0, GUARD_RBX), 2);
-	sv_destroy(s);
-}
-
-SNIPPET(timer_wait, "mov $2000,%eax\n out %eax,$0xf9\n sti\n"
-		    "1: incq (%rdi)\n cmpq $10,120(%rdi)\n jb 1b\n" EXIT0);
-SNIPPET(timer_sleep, "mov $100000,%eax\n out %eax,$0xf9\n sti\n hlt\n hlt\n" EXIT0);
-
 static void test_timer(void **state)
 {
-	struct simvm *s = counting_vm(GH_TIMER_VECTOR);
-
 	(void)state;
-	SV_RUN(s, timer_wait);
-	assert_int_equal(s->exit.status, 0);
-	assert_in_range(*sv_data(s, 15), 10, 12);
-	assert_true(vm_time(s->vm) >= 20000);
-	sv_destroy(s);
-	s = counting_vm(GH_TIMER_VECTOR);
-	SV_RUN(s, timer_sleep);
-	assert_int_equal(s->exit.status, 0);
-	assert_int_equal(*sv_data(s, 15), 2);
-	assert_true(vm_time(s->vm) >= 200000);
-	sv_destroy(s);
+	ec_timer(2000, 12);
 }
 
 /* X is no instruction that traps: a host that has a #DB pending behind it must not deliver it. */
@@ -207,88 +142,16 @@ static void test_step_over_x(void **state)
 	sv_destroy(s);
 }
 
-/* ---- software interrupts and faults in delivery ---- */
+/* ---- faults in delivery ---- */
 
-SNIPPET(int_80, "int $0x80\n" EXIT0);
-SNIPPET(int_3, "nop\n int3");
-SNIPPET(show_flags, "pushfq\n pop %rax\n mov %rax,(%rdi)\n iretq");
-SNIPPET(raise_odd, "mov $0x51,%al\n out %al,$0xf6\n nop\n hlt");
-
-static void test_soft(void **state)
-{
-	unsigned type;
-	struct simvm *s;
-
-	(void)state;
-	/* A trap gate leaves IF alone, an interrupt gate clears it. */
-	for (type = 0xe; type <= 0xf; type++) {
-		s = sv_create(1, 1, 0);
-		SV_CODE_AT(s, 0x800, show_flags);
-		SV_CODE_AT(s, 0, int_80);
-		sv_gate(s, 0x80, 0x800, 0, type, 3);
-		sv_start(s, 0, 0, true);
-		sv_run(s);
-		assert_int_equal(s->exit.status, 0);
-		assert_int_equal(*sv_data(s, 0) & 0x200, type == 0xf ? 0x200 : 0);
-		sv_destroy(s);
-	}
-	s = sv_create(1, 1, 0);
-	SV_RUN(s, int_3);
-	sv_expect_trap(s, 3, 0, 2);
-	sv_destroy(s);
-}
-
-/* A gate of a wrong type, not present, or beyond the limit: #GP or #NP, error code with IDT, EXT. */
-static void odd_gate(uint32_t clear, uint32_t set, uint16_t limit, unsigned vector)
-{
-	struct simvm *s = sv_create(1, 1, 0);
-	struct engine_sys sys;
-	uint32_t *g = (uint32_t *)(void *)(s->vm->ram + s->tables_gpa + 0x51 * 16);
-
-	g[1] = (g[1] & ~clear) | set;
-	SV_CODE_AT(s, 0, raise_odd);
-	sv_start(s, 0, 0, true);
-	s->vm->ops->get_sys(s->vm->engine, 0, &sys);
-	sys.idt.limit = limit;
-	s->vm->ops->set_sys(s->vm->engine, 0, &sys);
-	sv_run(s);
-	sv_expect_trap(s, vector, 0x51 * 8 + 3, 4);
-	sv_destroy(s);
-}
-
-static void test_bad_gates(void **state)
-{
-	(void)state;
-	odd_gate(0xf00, 0x500, 0xfff, 13);
-	odd_gate(0x8000, 0, 0xfff, 11);
-	odd_gate(0, 0, 0x50f, 13);
-}
-
-SNIPPET(no_stack, "mov $0x800000000000,%rsp\n mov $0x51,%al\n out %al,$0xf6\n nop\n hlt");
-SNIPPET(ud_alone, "nop\n ud2");
-
-static void test_double_and_triple(void **state)
+/* A guest's own exception without any IDT is delivered by KVM. */
+static void test_triple(void **state)
 {
 	struct simvm *s = sv_create(1, 1, 0);
 	struct engine_sys sys;
 
 	(void)state;
-	/* an interrupt that cannot be pushed is #SS, which cannot either: #DF on its own stack */
-	SV_CODE_AT(s, 0, no_stack);
-	sv_start(s, 0, 0, true);
-	sv_ist(s, 8, 1);
-	sv_run(s);
-	sv_expect_trap(s, 8, 0, 14);
-	sv_destroy(s);
-	s = sv_create(1, 1, 0);
-	SV_CODE_AT(s, 0, no_stack);
-	sv_start(s, 0, 0, true);
-	sv_run(s);
-	assert_int_equal(s->exit.reason, VM_EXIT_TRIPLE_FAULT);
-	sv_destroy(s);
-	/* and one of KVM's own: no IDT at all */
-	s = sv_create(1, 1, 0);
-	SV_CODE_AT(s, 0, ud_alone);
+	SV_CODE_AT(s, 0, ec_undefined);
 	sv_start(s, 0, 0, false);
 	s->vm->ops->get_sys(s->vm->engine, 0, &sys);
 	sys.idt.limit = 0;
@@ -299,40 +162,16 @@ static void test_double_and_triple(void **state)
 	sv_destroy(s);
 }
 
-/* ---- the CPU's own exceptions ---- */
-
-SNIPPET(pf_load, "nop\n mov 0x3010(%rdi),%rax");
-SNIPPET(pf_store, "nop\n mov %rax,0x4010(%rdi)");
-SNIPPET(gp_load, "mov $0x800000000000,%rsi\n mov (%rsi),%rax");
-SNIPPET(divides, "xor %ecx,%ecx\n nop\n div %ecx");
-SNIPPET(jump_data, "mov %rdi,%rax\n jmp *%rax");
-SNIPPET(msr_unknown, "nop\n mov $0x4711,%ecx\n rdmsr");
+/* ---- what is no instruction in 64-bit mode ---- */
 
 SNIPPET(undefined_1, "nop\n ud1 %eax,%ebx");
 SNIPPET(undefined_daa, "nop\n .byte 0x27\n .skip 16, 0x90");
 
-#define TRAP(name, vector, error, offset)                                                          \
-	do {                                                                                       \
-		struct simvm *s = sv_create(1, 1, 0);                                              \
-		*sv_pte(s, SV_DATA + 0x3000) = 0;                                                  \
-		*sv_pte(s, SV_DATA + 0x4000) &= ~PTE_W;                                            \
-		SV_RUN(s, name);                                                                   \
-		sv_expect_trap(s, vector, error, offset);                                          \
-		sv_destroy(s);                                                                     \
-	} while (0)
-
-static void test_exceptions(void **state)
+static void test_undefined(void **state)
 {
 	(void)state;
-	TRAP(pf_load, 14, 0, 1);
-	TRAP(pf_store, 14, 3, 1);
-	TRAP(gp_load, 13, 0, 10);
-	TRAP(divides, 0, 0, 3);
-	TRAP(ud_alone, 6, 0, 1);
-	TRAP(undefined_1, 6, 0, 1);
-	TRAP(undefined_daa, 6, 0, 1);
-	TRAP(jump_data, 14, 0x11, SV_DATA - SV_CODE);
-	TRAP(msr_unknown, 13, 0, 6);
+	EC_TRAP(undefined_1, 6, 0, 1);
+	EC_TRAP(undefined_daa, 6, 0, 1);
 }
 
 /* ---- several vCPUs ---- */
@@ -341,8 +180,6 @@ SNIPPET(ping,
 	"1: mov 8(%rdi),%rax\n cmp (%rdi),%rax\n jne 1b\n incq (%rdi)\n cmpq $20,(%rdi)\n jb 1b\n"
 	"2: cmpq $20,8(%rdi)\n jb 2b\n" EXIT0);
 SNIPPET(pong, "1: mov (%rdi),%rax\n cmp 8(%rdi),%rax\n je 1b\n incq 8(%rdi)\n jmp 1b");
-SNIPPET(sends, "mov $0x0150,%ax\n out %ax,$0xf7\n 1: cmpq $0,120(%rdi)\n je 1b\n" EXIT0);
-SNIPPET(sleeps, "sti\n 1: hlt\n jmp 1b");
 SNIPPET(spins, "1: jmp 1b");
 
 static void test_vcpus(void **state)
@@ -359,17 +196,6 @@ static void test_vcpus(void **state)
 	sv_run(s);
 	assert_int_equal(s->exit.reason, VM_EXIT_GUEST);
 	assert_int_equal(*sv_data(s, 1), 20);
-	sv_destroy(s);
-	s = sv_create(2, 1, 0);
-	SV_CODE_AT(s, 0x800, counting);
-	sv_gate(s, 0x50, 0x800, 0, 0xe, 0);
-	SV_CODE_AT(s, 0, sends);
-	SV_CODE_AT(s, 0x1000, sleeps);
-	sv_start(s, 0, 0, false);
-	sv_start(s, 1, 0x1000, false);
-	sv_run(s);
-	assert_int_equal(s->exit.reason, VM_EXIT_GUEST);
-	assert_int_equal(*sv_data(s, 15), 1);
 	sv_destroy(s);
 }
 
@@ -554,7 +380,7 @@ static void test_nothing_stays(void **state)
 		struct simvm *s = sv_create(1 + i % 3, 1, 0);
 
 		if (i % 5 == 0)
-			SV_RUN(s, sums);
+			SV_RUN(s, ec_sums);
 		sv_destroy(s);
 	}
 	assert_int_equal(kt_descriptors(), before);
@@ -575,25 +401,17 @@ static void test_refuses_x(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		KT_TEST(test_runs),
-		KT_TEST(test_registers),
-		KT_TEST(test_exact),
-		KT_TEST(test_ss_shadow),
-		KT_TEST(test_masked),
-		KT_TEST(test_nmi),
-		KT_TEST(test_timer),
-		KT_TEST(test_step_over_x),
-		KT_TEST(test_soft),
-		KT_TEST(test_bad_gates),
-		KT_TEST(test_double_and_triple),
-		KT_TEST(test_exceptions),
-		KT_TEST(test_vcpus),
-		KT_TEST(test_device),
-		KT_TEST(test_ports_and_msrs),
-		KT_TEST(test_by_hand),
-		KT_TEST(test_budget),
-		KT_TEST(test_interrupted),
-		KT_TEST(test_nothing_stays),
+		KT_TEST(ec_runs),	   KT_TEST(test_registers),
+		KT_TEST(test_exact),	   KT_TEST(test_ss_shadow),
+		KT_TEST(test_masked),	   KT_TEST(ec_nmi_late),
+		KT_TEST(test_timer),	   KT_TEST(test_step_over_x),
+		KT_TEST(ec_gate_types),	   KT_TEST(ec_bad_gates),
+		KT_TEST(ec_double_fault),  KT_TEST(test_triple),
+		KT_TEST(ec_exceptions),	   KT_TEST(test_undefined),
+		KT_TEST(test_vcpus),	   KT_TEST(ec_sleeps),
+		KT_TEST(test_device),	   KT_TEST(test_ports_and_msrs),
+		KT_TEST(test_by_hand),	   KT_TEST(test_budget),
+		KT_TEST(test_interrupted), KT_TEST(test_nothing_stays),
 		KT_TEST(test_refuses_x),
 	};
 

@@ -3,28 +3,15 @@
  * The Unicorn engine: interrupts, privilege levels, several vCPUs, time, ends, what a view shows.
  * Everything runs twice, in fast and in precise mode (sim/accel.c).
  */
-#include "tests/support/simvm.h"
-
-#define EXIT0 "xor %eax,%eax\n out %eax,$0xf4\n"
+#include "tests/support/engine_cases.h"
 
 /* ---- interrupts ---- */
 
-/* Counts in word 15 and notes the interrupted RIP in word 14. */
-SNIPPET(counting, "incq 120(%rdi)\n mov (%rsp),%r15\n mov %r15,112(%rdi)\n iretq");
 SNIPPET(raise_here, "mov $0x50,%al\n out %al,$0xf6\n nop\n" EXIT0);
-
-static struct simvm *counting_vm(unsigned vector)
-{
-	struct simvm *s = sv_create(1, 1, 0);
-
-	SV_CODE_AT(s, 0x800, counting);
-	sv_gate(s, vector, 0x800, 0, 0xe, 0);
-	return s;
-}
 
 static void test_raise(void **state)
 {
-	struct simvm *s = counting_vm(0x50);
+	struct simvm *s = ec_counting_vm(0x50);
 
 	(void)state;
 	SV_CODE_AT(s, 0, raise_here);
@@ -43,7 +30,7 @@ SNIPPET(raise_later, "mov $0x50,%al\n out %al,$0xf6\n mov $100,%ecx\n 1: loop 1b
 
 static void test_masked(void **state)
 {
-	struct simvm *s = counting_vm(0x50);
+	struct simvm *s = ec_counting_vm(0x50);
 
 	(void)state;
 	SV_CODE_AT(s, 0, raise_later);
@@ -62,7 +49,7 @@ SNIPPET(sti_hlt, "mov $0x50,%al\n out %al,$0xf6\n sti\n hlt\n" EXIT0);
 
 static void test_sti_hlt(void **state)
 {
-	struct simvm *s = counting_vm(0x50);
+	struct simvm *s = ec_counting_vm(0x50);
 
 	(void)state;
 	SV_CODE_AT(s, 0, sti_hlt);
@@ -74,72 +61,10 @@ static void test_sti_hlt(void **state)
 	sv_destroy(s);
 }
 
-/* An NMI ignores IF; a second one waits for IRET. */
-SNIPPET(nmi_twice, "mov $2,%al\n out %al,$0xf6\n mov 120(%rdi),%rbx\n" EXIT0);
-SNIPPET(nmi_handler,
-	"incq 120(%rdi)\n cmpq $1,120(%rdi)\n jne 1f\n mov $2,%al\n out %al,$0xf6\n nop\n"
-	"mov 120(%rdi),%rax\n mov %rax,(%rdi)\n 1: iretq");
-
-static void test_nmi(void **state)
-{
-	struct simvm *s = sv_create(1, 1, 0);
-
-	(void)state;
-	SV_CODE_AT(s, 0x800, nmi_handler);
-	sv_gate(s, 2, 0x800, 0, 0xe, 0);
-	SV_RUN(s, nmi_twice);
-	assert_int_equal(s->exit.status, 0);
-	assert_int_equal(*sv_data(s, 0), 1); /* still one inside the first */
-	assert_int_equal(*sv_data(s, 15), 2);
-	assert_int_equal(sv_reg(s, 0, GUARD_RBX), 2);
-	sv_destroy(s);
-}
-
-SNIPPET(timer_wait, "mov $200,%eax\n out %eax,$0xf9\n sti\n"
-		    "1: incq (%rdi)\n cmpq $10,120(%rdi)\n jb 1b\n" EXIT0);
-SNIPPET(timer_sleep, "mov $100000,%eax\n out %eax,$0xf9\n sti\n hlt\n hlt\n" EXIT0);
-
 static void test_timer(void **state)
 {
-	struct simvm *s = counting_vm(GH_TIMER_VECTOR);
-	uint64_t turns;
-
 	(void)state;
-	SV_RUN(s, timer_wait);
-	assert_int_equal(s->exit.status, 0);
-	assert_int_equal(*sv_data(s, 15), 10);
-	turns = *sv_data(s, 0);
-	assert_in_range(turns, 10, 2000);
-	sv_destroy(s);
-	s = counting_vm(GH_TIMER_VECTOR);
-	SV_RUN(s, timer_sleep);
-	assert_int_equal(s->exit.status, 0);
-	assert_int_equal(*sv_data(s, 15), 2);
-	assert_true(s->vm->ops->time(s->vm->engine) >= 200000);
-	sv_destroy(s);
-}
-
-/* A trap gate leaves IF alone, an interrupt gate clears it. */
-SNIPPET(int_80, "int $0x80\n" EXIT0);
-SNIPPET(show_flags, "pushfq\n pop %rax\n mov %rax,(%rdi)\n iretq");
-
-static void test_gate_types(void **state)
-{
-	unsigned type;
-
-	(void)state;
-	for (type = 0xe; type <= 0xf; type++) {
-		struct simvm *s = sv_create(1, 1, 0);
-
-		SV_CODE_AT(s, 0x800, show_flags);
-		SV_CODE_AT(s, 0, int_80);
-		sv_gate(s, 0x80, 0x800, 0, type, 3);
-		sv_start(s, 0, 0, true);
-		sv_run(s);
-		assert_int_equal(s->exit.status, 0);
-		assert_int_equal(*sv_data(s, 0) & 0x200, type == 0xf ? 0x200 : 0);
-		sv_destroy(s);
-	}
+	assert_in_range(ec_timer(200, 10), 10, 2000);
 }
 
 /* Single-step: one #DB an instruction, emulated ones included. */
@@ -148,7 +73,7 @@ SNIPPET(step_code, "pushfq\n orq $0x100,(%rsp)\n popfq\n nop\n cpuid\n inc %ebx\
 
 static void test_single_step(void **state)
 {
-	struct simvm *s = counting_vm(1);
+	struct simvm *s = ec_counting_vm(1);
 
 	(void)state;
 	SV_RUN(s, step_code);
@@ -331,27 +256,6 @@ static void test_schedule(void **state)
 	assert_memory_not_equal(a, c, 600);
 	/* fair: nobody ran alone */
 	assert_true(memchr(a, 'a', 600) && memchr(a, 'b', 600) && memchr(a, 'c', 600));
-}
-
-SNIPPET(send_ipi, "mov $0x0150,%eax\n out %ax,$0xf7\n 1: cmpq $0,120(%rdi)\n je 1b\n" EXIT0);
-SNIPPET(sleeper, "sti\n 1: hlt\n jmp 1b");
-
-static void test_ipi(void **state)
-{
-	struct simvm *s = sv_create(2, 5, 0);
-
-	(void)state;
-	SV_CODE_AT(s, 0, send_ipi);
-	SV_CODE_AT(s, 0x400, sleeper);
-	SV_CODE_AT(s, 0x800, counting);
-	sv_gate(s, 0x50, 0x800, 0, 0xe, 0);
-	sv_start(s, 0, 0, false);
-	sv_start(s, 1, 0x400, false);
-	sv_run(s);
-	assert_int_equal(s->exit.status, 0);
-	assert_int_equal(s->exit.vcpu, 0);
-	assert_int_equal(*sv_data(s, 15), 1);
-	sv_destroy(s);
 }
 
 /* ---- ends ---- */
@@ -702,16 +606,18 @@ int main(void)
 		cmocka_unit_test(test_raise),
 		cmocka_unit_test(test_masked),
 		cmocka_unit_test(test_sti_hlt),
-		cmocka_unit_test(test_nmi),
+		cmocka_unit_test(ec_nmi),
 		cmocka_unit_test(test_timer),
-		cmocka_unit_test(test_gate_types),
+		cmocka_unit_test(ec_gate_types),
+		cmocka_unit_test(ec_bad_gates),
+		cmocka_unit_test(ec_double_fault),
 		cmocka_unit_test(test_single_step),
 		cmocka_unit_test(test_user),
 		cmocka_unit_test(test_syscall),
 		cmocka_unit_test(test_smep),
 		cmocka_unit_test(test_machine_registers),
 		cmocka_unit_test(test_schedule),
-		cmocka_unit_test(test_ipi),
+		cmocka_unit_test(ec_sleeps),
 		cmocka_unit_test(test_ends),
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_hidden),

@@ -3,23 +3,17 @@
  * The Unicorn engine, snippet by snippet: exceptions and their exact frames, translation, code that
  * changes, ends. Everything runs twice, in fast and in precise mode (sim/accel.c).
  */
-#include "tests/support/simvm.h"
+#include "tests/support/engine_cases.h"
 
-/* ---- plain execution ---- */
+/* ---- time ---- */
 
-SNIPPET(sums, "xor %eax,%eax\n mov $100,%ecx\n 1: add %rcx,%rax\n loop 1b\n"
-	      "mov %rax,(%rdi)\n mov $5,%eax\n out %eax,$0xf4");
-
-static void test_runs(void **state)
+static void test_time(void **state)
 {
 	struct simvm *s = sv_create(1, 1, 0);
 
 	(void)state;
-	SV_RUN(s, sums);
-	assert_int_equal(s->exit.reason, VM_EXIT_GUEST);
-	assert_int_equal(s->exit.status, 5);
-	assert_int_equal(*sv_data(s, 0), 5050);
-	assert_true(s->vm->ops->time(s->vm->engine) > 100);
+	SV_RUN(s, ec_sums);
+	assert_true(vm_time(s->vm) > 100);
 	sv_destroy(s);
 }
 
@@ -94,7 +88,6 @@ static void test_rmw_fault(void **state)
 	FAULT(pf_rmw, SV_DATA + 0x4010, 3);
 }
 
-SNIPPET(jump_data, "mov %rdi,%rax\n jmp *%rax");
 SNIPPET(jump_nowhere, "mov $0xffffffff94000000,%rax\n jmp *%rax");
 
 static void test_fetch_faults(void **state)
@@ -102,10 +95,6 @@ static void test_fetch_faults(void **state)
 	struct simvm *s = sv_create(1, 1, 0);
 
 	(void)state;
-	SV_RUN(s, jump_data);
-	sv_expect_trap(s, 14, 0x11, SV_DATA - SV_CODE);
-	sv_destroy(s);
-	s = sv_create(1, 1, 0);
 	SV_RUN(s, jump_nowhere);
 	sv_expect_trap(s, 14, 0x10, 0x4000000);
 	sv_destroy(s);
@@ -166,33 +155,15 @@ static void test_smap(void **state)
 
 /* ---- other exceptions ---- */
 
-SNIPPET(gp_load, "mov $0x800000000000,%rsi\n mov (%rsi),%rax");
 SNIPPET(ss_load, "mov $0x800000000000,%rbp\n mov (%rbp),%rax");
-SNIPPET(divides, "xor %ecx,%ecx\n nop\n div %ecx");
-SNIPPET(undefined, "nop\n ud2");
-SNIPPET(breakpoint, "nop\n int3");
 SNIPPET(far_call, "nop\n .byte 0xff,0xd8"); /* lcall with a register: kills Unicorn 2.0 */
 SNIPPET(far_jump, "nop\n .byte 0xff,0xeb");
 SNIPPET(lock_cmps, "nop\n .byte 0xf0,0xa7");
-SNIPPET(msr_unknown, "nop\n mov $0x4711,%ecx\n rdmsr");
 
-#define TRAP(name, vector, error, offset)                                                          \
-	do {                                                                                       \
-		struct simvm *s = sv_create(1, 1, 0);                                              \
-		SV_RUN(s, name);                                                                   \
-		sv_expect_trap(s, vector, error, offset);                                          \
-		sv_destroy(s);                                                                     \
-	} while (0)
-
-static void test_exceptions(void **state)
+static void test_stack_fault(void **state)
 {
 	(void)state;
-	TRAP(gp_load, 13, 0, 10);
-	TRAP(ss_load, 12, 0, 10);
-	TRAP(divides, 0, 0, 3);
-	TRAP(undefined, 6, 0, 1);
-	TRAP(breakpoint, 3, 0, 2);
-	TRAP(msr_unknown, 13, 0, 6);
+	EC_TRAP(ss_load, 12, 0, 10);
 }
 
 /* In fast mode they are told from instructions before Unicorn sees them; else they end the run. */
@@ -217,7 +188,7 @@ static void test_killers(void **state)
 	kill_case(far_call, SNIPPET_SIZE(far_call));
 	kill_case(far_jump, SNIPPET_SIZE(far_jump));
 	kill_case(lock_cmps, SNIPPET_SIZE(lock_cmps));
-	TRAP(undefined, 6, 0, 1); /* and the next VM runs */
+	EC_TRAP(ec_undefined, 6, 0, 1); /* and the next VM runs */
 }
 
 /* The handler at 0x800 skips a two-byte instruction; Unicorn must not see a double fault. */
@@ -246,7 +217,7 @@ static void test_ist(void **state)
 	struct sv_trap t;
 
 	(void)state;
-	sv_code(s, 0, divides, SNIPPET_SIZE(divides));
+	SV_CODE_AT(s, 0, ec_divides);
 	sv_start(s, 0, 0, false);
 	sv_ist(s, 0, 1);
 	sv_run(s);
@@ -485,14 +456,16 @@ static int precise_mode(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_runs),
+		cmocka_unit_test(ec_runs),
+		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_page_faults),
 		cmocka_unit_test(test_rmw_fault),
 		cmocka_unit_test(test_fetch_faults),
 		cmocka_unit_test(test_fetch_across),
 		cmocka_unit_test(test_write_protect),
 		cmocka_unit_test(test_smap),
-		cmocka_unit_test(test_exceptions),
+		cmocka_unit_test(ec_exceptions),
+		cmocka_unit_test(test_stack_fault),
 		cmocka_unit_test(test_killers),
 		cmocka_unit_test(test_repeated_exceptions),
 		cmocka_unit_test(test_ist),
