@@ -338,7 +338,10 @@ enum sim_class sim_insn_class_in(const struct sim_space *s, const uint8_t *code,
 int sim_insn_plan(struct sim_space *s, uint64_t pc, int max);
 /* Is the instruction at rip `rep` something? */
 bool sim_insn_is_rep(struct sim_space *s, uint64_t rip);
-/* The near jump, call or return that ends the block at gva; its operands in op. */
+/*
+ * The jump, call or return that ends the block at gva: where it is, and what to add to RSP to take
+ * back what it has pushed (negative: popped). false: none within a page.
+ */
 bool sim_insn_last_branch(struct sim_space *s, uint64_t gva, uint64_t *rip, int64_t *pushed);
 /* Is it an instruction but for its length? Then #GP, not #UD. */
 bool sim_insn_too_long(struct sim_space *s, uint64_t rip);
