@@ -380,6 +380,14 @@ static void perform(struct run *run, unsigned vcpu, const struct run_origin *o)
 		leftovers(run, vcpu, st->line);
 }
 
+/* What the guard stops is off from that decision on, also where it stopped another vCPU. */
+static void stopped_are_off(struct run *run, uint32_t line)
+{
+	for (unsigned v = 0; v < run->s->vcpus; v++)
+		if (vm_runs_stopped(run->vm, v))
+			run_fail(run, line, "vCPU %u is stopped, but would run on", v);
+}
+
 bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
 {
 	struct run *run = ctx;
@@ -400,6 +408,7 @@ bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
 		return true;
 	o = run->origin[n];
 	perform(run, vcpu, &o);
+	stopped_are_off(run, run->s->step[o.step].line);
 	return true;
 }
 

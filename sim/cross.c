@@ -54,6 +54,19 @@ static void judge(struct sim_vcpu *v, enum guard_event_type type, enum guard_cau
 	vm_judge(v->e->vm, ev, d);
 }
 
+/* Their lower failed: they never run again. */
+static void stop_vcpus(struct engine *e, uint32_t vcpus)
+{
+	unsigned i;
+
+	for (i = 0; i < e->nvcpus; i++) {
+		if (!(vcpus >> i & 1))
+			continue;
+		e->vcpu[i].state = ENGINE_OFF;
+		e->vcpu[i].guard_stopped = true;
+	}
+}
+
 /* Loads what the decision names. false: v does not go on. */
 static bool carry_out(struct sim_vcpu *v, const struct guard_event *ev,
 		      const struct guard_decision *d)
@@ -67,12 +80,8 @@ static bool carry_out(struct sim_vcpu *v, const struct guard_event *ev,
 		sim_end(v->e, VM_EXIT_STOPPED, v->id, ev->cpu.rip, "stopped by the guard");
 		return false;
 	}
-	if (d->stop_vcpu) {
-		v->state = ENGINE_OFF;
-		v->guard_stopped = true;
-		return false;
-	}
-	return true;
+	stop_vcpus(v->e, d->stop | (d->stop_vcpu ? 1u << v->id : 0));
+	return v->state != ENGINE_OFF;
 }
 
 static void inject_gp(struct sim_vcpu *v)

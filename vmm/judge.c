@@ -131,6 +131,12 @@ bool vm_is_off(const struct vm *vm, unsigned vcpu, bool stopped)
 	       (stopped || vm->ops->run_state(vm->engine, vcpu) == ENGINE_OFF);
 }
 
+bool vm_runs_stopped(const struct vm *vm, unsigned vcpu)
+{
+	return vcpu < vm->cfg.vcpus && vm->vcpu[vcpu].stopped &&
+	       vm->ops->run_state(vm->engine, vcpu) != ENGINE_OFF;
+}
+
 void vm_fail_next(struct vm *vm, unsigned vcpu, unsigned raises, unsigned lowers)
 {
 	if (vcpu >= vm->cfg.vcpus)

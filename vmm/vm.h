@@ -208,6 +208,8 @@ bool vm_try_register(struct vm *vm, const struct blob *manifest,
 bool vm_reset_vcpu(struct vm *vm, unsigned vcpu);
 /* The vCPU executes nothing: `stopped` by the guard for good, or else off and can be started. */
 bool vm_is_off(const struct vm *vm, unsigned vcpu, bool stopped);
+/* The guard has stopped the vCPU, and the engine would run it on. */
+bool vm_runs_stopped(const struct vm *vm, unsigned vcpu);
 /* The next so many raises and lowers of this vCPU fail (R20). */
 void vm_fail_next(struct vm *vm, unsigned vcpu, unsigned raises, unsigned lowers);
 /*
