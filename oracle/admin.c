@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "oracle/state.h"
+#include "oracle/ref.h"
 
 void o_forget(struct o_module *m)
 {
@@ -14,9 +14,87 @@ void o_forget(struct o_module *m)
 	free(m->frame);
 	free(m->import_at);
 	free(m->good);
+	free(m->marked);
 	free(m->class);
 	memset(m, 0, sizeof(*m));
 }
+
+/* ---- the reference model's word on each act ---- */
+
+void oracle_admin_begins(struct oracle *o)
+{
+	o->nraises = o->nlowers = 0;
+	o->failed = false;
+}
+
+/* `verdict` and `kick` are the core's. After a callback that failed there is nothing to predict. */
+static void act_predicted(struct oracle *o, const char *what, unsigned vcpu,
+			  enum guard_verdict want, enum guard_verdict verdict, uint32_t want_kick,
+			  uint32_t kick)
+{
+	if (o->mode != ORACLE_MODEL || o->failed || o->lost)
+		return;
+	o->counts.predicted++;
+	if (want != verdict)
+		o_complain(o, "reference model", vcpu, 0, "%s: %s, and the core says %s", what,
+			   o_verdict_name(want), o_verdict_name(verdict));
+	else if (want_kick != kick)
+		o_complain(o, "reference model", vcpu, 0,
+			   "%s kicks vCPUs 0x%x, and the core kicks 0x%x", what, want_kick, kick);
+}
+
+void oracle_judged_register(struct oracle *o, const void *manifest, size_t len,
+			    const struct oracle_request *r, enum guard_verdict verdict,
+			    unsigned index)
+{
+	unsigned want_index = index;
+	struct m_manifest man;
+	bool is = m_read(&man, manifest, len);
+	enum guard_verdict want = ref_register(o, is ? &man : NULL, r, &want_index);
+
+	/* our reader is no validator: a manifest that it can read may be refused all the same */
+	if (verdict == GUARD_V_BAD_MANIFEST && is && r->digested)
+		want = verdict;
+	act_predicted(o, "REGISTER", 0, want, verdict, 0, 0);
+	if (o->mode == ORACLE_MODEL && verdict == GUARD_V_OK && index != want_index)
+		o_complain(o, "reference model", 0, 0,
+			   "REGISTER gives module number %u, and the core gives %u", want_index,
+			   index);
+	if (is)
+		m_free(&man);
+}
+
+void oracle_judged_unregister(struct oracle *o, unsigned index, enum guard_verdict verdict,
+			      uint32_t kick)
+{
+	uint32_t want_kick;
+	enum guard_verdict want = ref_unregister(o, index, &want_kick);
+
+	act_predicted(o, "UNREGISTER", 0, want, verdict, want_kick, kick);
+}
+
+void oracle_judged_grant(struct oracle *o, unsigned vcpu, unsigned index, bool give,
+			 enum guard_verdict verdict, uint32_t kick)
+{
+	uint32_t want_kick;
+	enum guard_verdict want = ref_grant(o, vcpu, index, give, &want_kick);
+	unsigned v = vcpu < o->vcpus ? vcpu : 0;
+	bool inside = want != GUARD_V_UNKNOWN_MODULE && o->vcpu[v].module == &o->module[index];
+
+	act_predicted(o, give ? "GRANT" : "WITHHOLD", v, want, verdict, want_kick, kick);
+	if (o->mode == ORACLE_MODEL && !o->lost && o->nraises != inside)
+		o_complain(o, "reference model", v, 0,
+			   inside ? "the new set must take effect at once, inside"
+				  : "nothing is raised on a vCPU that is outside");
+}
+
+void oracle_judged_reset(struct oracle *o, unsigned vcpu, enum guard_verdict verdict)
+{
+	if (vcpu < o->vcpus)
+		act_predicted(o, "RESET", vcpu, ref_reset(o, vcpu), verdict, 0, 0);
+}
+
+/* ---- what is so from then on ---- */
 
 void oracle_registered(struct oracle *o, unsigned index, const void *manifest, size_t len,
 		       const struct oracle_binding *b)
@@ -42,7 +120,8 @@ void oracle_registered(struct oracle *o, unsigned index, const void *manifest, s
 	m->import_at = calloc(m->man.nimports + 1u, sizeof(*m->import_at));
 	m->good = calloc(1, bytes + 16);
 	m->class = calloc(1, bytes + 16);
-	if (!m->chain || !m->frame || !m->import_at || !m->good || !m->class) {
+	m->marked = calloc(m->man.pages / 64 + 1u, sizeof(*m->marked));
+	if (!m->marked || !m->chain || !m->frame || !m->import_at || !m->good || !m->class) {
 		o_forget(m);
 		o_complain(o, "oracle", 0, 0, "out of memory");
 		return;

@@ -155,6 +155,8 @@ static void announced(struct oracle *o, struct o_module *m, const struct oracle_
 		}
 	m->cr4 = ev->cpu.cr4 & (1ull << 20 | 1ull << 21);
 	m->announced = true;
+	memset(m->marked, 0xff, (m->man.pages / 64 + 1) * sizeof(*m->marked));
+	m->unsure = false;
 	o_frames_moved(o);
 	memset(m->class, 0, m->man.pages * PAGE);
 	if (!wrong)

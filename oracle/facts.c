@@ -277,6 +277,16 @@ void oracle_platform(struct oracle *o, bool raise, bool done)
 		o->lower_ok[o->nlowers++] = done;
 }
 
+void oracle_written(struct oracle *o, unsigned module, uint32_t first, uint64_t bits, bool done)
+{
+	struct o_module *m = &o->module[module % ORACLE_MODULES];
+
+	if (module >= ORACLE_MODULES || !m->registered || first % 64 || first >= m->man.pages)
+		return;
+	m->asked = true;
+	m->marked[first / 64] |= done ? bits : ~0ull;
+}
+
 void oracle_platform_failed(struct oracle *o)
 {
 	o->failed = true;

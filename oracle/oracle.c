@@ -194,6 +194,11 @@ void oracle_before(struct oracle *o, const struct oracle_event *ev)
 	o->event = ev;
 	o->outcome = NULL;
 	o->init_moved = o->failed = false;
+	for (unsigned i = 0; i < ORACLE_MODULES; i++)
+		o->module[i].asked = o->module[i].ran = false;
+	for (unsigned v = 0; v < o->vcpus; v++)
+		if (o->vcpu[v].module)
+			o->vcpu[v].module->ran = true;
 	for (unsigned i = 0; ev->kind == ORACLE_FETCH && i < ORACLE_MODULES; i++) {
 		const struct o_module *m = &o->module[i];
 
@@ -372,6 +377,8 @@ void oracle_after(struct oracle *o, const struct oracle_event *ev, const struct 
 	o->counts.events++;
 	o->outcome = out;
 	ref_begin(&r, o, ev);
+	if (o->mode == ORACLE_MODEL)
+		ref_verify(o, ev, out);
 	for (unsigned i = 0; i < out->lines && !o->failure; i++) {
 		o->counts.lines++;
 		if (model)

@@ -57,9 +57,10 @@ struct oracle_callbacks {
 };
 
 enum oracle_event_kind {
-	ORACLE_X,     /* X was executed */
-	ORACLE_FETCH, /* the view refused a fetch */
-	ORACLE_DEPART /* something is about to be delivered */
+	ORACLE_X,      /* X was executed */
+	ORACLE_FETCH,  /* the view refused a fetch */
+	ORACLE_DEPART, /* something is about to be delivered */
+	ORACLE_TOUCH   /* a stand-in was read or written */
 };
 
 struct oracle_event {
@@ -67,6 +68,7 @@ struct oracle_event {
 	unsigned vcpu;
 	enum guard_cause cause;
 	uint8_t vector;
+	uint64_t gpa; /* TOUCH; ~0: a port or MSR */
 	struct oracle_cpu cpu;
 };
 
@@ -122,6 +124,28 @@ void oracle_free(struct oracle *o);
 
 /* ---- the administrator ---- */
 
+/* What REGISTER is given. */
+struct oracle_request {
+	bool bound;	   /* there is a binding: the next three */
+	uint8_t names[32]; /* the digest that it names */
+	uint8_t mapping;   /* 0 checked, 1 locked */
+	struct oracle_binding binding;
+	bool digested; /* the platform could compute the manifest's digest */
+	uint8_t digest[32];
+	bool room; /* the memory for the module's tables is large enough */
+};
+/* Before each act: what the platform answers from here on belongs to it. */
+void oracle_admin_begins(struct oracle *o);
+/* The core's verdict on an act, before its outcome is told below. `kick`: whom it kicks. */
+void oracle_judged_register(struct oracle *o, const void *manifest, size_t len,
+			    const struct oracle_request *r, enum guard_verdict verdict,
+			    unsigned index);
+void oracle_judged_unregister(struct oracle *o, unsigned index, enum guard_verdict verdict,
+			      uint32_t kick);
+void oracle_judged_grant(struct oracle *o, unsigned vcpu, unsigned index, bool give,
+			 enum guard_verdict verdict, uint32_t kick);
+void oracle_judged_reset(struct oracle *o, unsigned vcpu, enum guard_verdict verdict);
+
 /* The core has accepted this manifest as module `index`. */
 void oracle_registered(struct oracle *o, unsigned index, const void *manifest, size_t len,
 		       const struct oracle_binding *b);
@@ -141,6 +165,8 @@ void oracle_core_wrote(struct oracle *o, uint64_t gpa, const void *old, size_t l
 void oracle_core_read(struct oracle *o, uint64_t gpa, size_t len);
 /* The platform was asked to raise or lower, and has done it or not. */
 void oracle_platform(struct oracle *o, bool raise, bool done);
+/* It was asked which of 64 pages were written since it was asked last; !done: it cannot tell. */
+void oracle_written(struct oracle *o, unsigned module, uint32_t first, uint64_t bits, bool done);
 /* Anything else that the core asked for could not be done: no prediction for this event. */
 void oracle_platform_failed(struct oracle *o);
 /* After such a failure it may not know any more what the core knows: then it has nothing to say. */

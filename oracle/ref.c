@@ -238,5 +238,10 @@ void ref_next(struct ref *r, struct ref_line *want)
 		break;
 	case ORACLE_FETCH: fetch(r, want); break;
 	case ORACLE_DEPART: departure(r, want); break;
+	case ORACLE_TOUCH:
+		line(want, GUARD_TOUCH, ref_touched(r->o, r->ev->vcpu, r->ev->gpa),
+		     GUARD_V_NOT_PRIVILEGED);
+		r->done = true;
+		break;
 	}
 }

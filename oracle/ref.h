@@ -45,6 +45,23 @@ enum guard_verdict ref_leave_return(struct ref *r, bool raw, const char **why);
 enum guard_verdict ref_fetch_outside(struct ref *r, enum guard_event_name *event, const char **why);
 enum guard_verdict ref_depart(struct ref *r, const struct o_standing *at, const char **why);
 
+/* ref_admin.c: no crossings. `kick`: the vCPUs that must not execute more before they know. */
+const struct o_module *ref_touched(const struct oracle *o, unsigned vcpu, uint64_t gpa);
+/* man NULL: it is none. *index is set if it is accepted. */
+enum guard_verdict ref_register(const struct oracle *o, const struct m_manifest *man,
+				const struct oracle_request *r, unsigned *index);
+enum guard_verdict ref_unregister(const struct oracle *o, unsigned index, uint32_t *kick);
+enum guard_verdict ref_grant(const struct oracle *o, unsigned vcpu, unsigned index, bool give,
+			     uint32_t *kick);
+enum guard_verdict ref_reset(const struct oracle *o, unsigned vcpu);
+
+/* ref_text.c: VERIFY lines of an event that has been judged, its other lines not yet applied */
+enum ref_page { REF_PAGE_FINE, REF_PAGE_POKE, REF_PAGE_BAD, REF_PAGE_UNKNOWN };
+#define REF_NO_PAGE 0xffffffffu
+/* The guest's frame of a verified page against the copy, after the core has looked at it. */
+enum ref_page ref_page_now(struct oracle *o, struct o_module *m, uint32_t page);
+void ref_verify(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out);
+
 /* Did the platform do it? Taken in the order of its answers. */
 bool ref_raised(struct ref *r);
 bool ref_lowered(struct ref *r);

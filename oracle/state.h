@@ -90,6 +90,9 @@ struct o_module {
 	uint64_t *import_at;	      /* ~0: not seen */
 	uint8_t *good;		      /* bytes of the copy that were proved */
 	uint8_t *class;		      /* of the instruction at a module offset */
+	uint64_t *marked;	      /* bit: this page was written, and not looked at since */
+	bool asked, ran;	      /* in this event: for written pages; someone was inside */
+	bool unsure;		      /* what is marked is not known */
 	bool released, init_released; /* in this event, while it is announced */
 };
 
@@ -196,6 +199,9 @@ struct o_module *o_text_of(struct oracle *o, uint64_t gva);
 
 /* All verified pages that m now shows: NULL, or what is wrong with them. */
 const char *o_text_wrong(struct oracle *o, struct o_module *m, uint32_t *where);
+/* Bytes that begin with cc, and are else one of the site's contents. */
+bool o_site_poke(struct oracle *o, struct o_module *m, const struct m_site *site,
+		 const uint8_t *now);
 
 /* ---- valid.c ---- */
 

@@ -128,6 +128,30 @@ static bool site_fits(struct oracle *o, struct o_module *m, const struct m_site 
 	return false;
 }
 
+bool o_site_poke(struct oracle *o, struct o_module *m, const struct m_site *site,
+		 const uint8_t *now)
+{
+	size_t bytes = (m->man.nimports + 1u) * sizeof(*m->import_at);
+	uint64_t *seen = malloc(bytes);
+	uint8_t whole[256];
+	bool fits = false;
+
+	if (seen && site->size <= sizeof(whole)) {
+		/* an import that no byte has named before is not decided by a poke */
+		memcpy(seen, m->import_at, bytes);
+		memcpy(whole, now, site->size);
+		for (uint32_t i = 0; i < site->count && !fits; i++) {
+			const struct m_choice *ch = &m->man.choice[site->first + i];
+
+			whole[0] = m->man.image[ch->bytes];
+			fits = choice_fits(o, m, site, ch, whole);
+			memcpy(m->import_at, seen, bytes);
+		}
+	}
+	free(seen);
+	return fits;
+}
+
 /* Bytes [at, end) of a verified segment, none of them patched. */
 static bool plain_fits(const struct o_module *m, const uint8_t *all, uint32_t at, uint32_t end,
 		       uint32_t *where)

@@ -256,11 +256,17 @@ void vm_record(struct vm *vm, unsigned vcpu, const struct guard_decision *d);
 
 /* ---- watch.c: what vmm/ itself tells the oracle, if there is one ---- */
 bool vm_watch_create(struct vm *vm, struct error *err);
+/* Before each act of the administrator; after it, what came of it. */
+void vm_watch_admin(struct vm *vm);
+void vm_watch_register(struct vm *vm, const struct blob *manifest,
+		       const struct guard_binding *binding, enum guard_verdict v, unsigned index);
 void vm_watch_registered(struct vm *vm, const struct vm_module *m);
-void vm_watch_unregistered(struct vm *vm, unsigned module, bool ok, const struct guard_decision *d);
+void vm_watch_unregistered(struct vm *vm, unsigned module, enum guard_verdict v,
+			   const struct guard_decision *d);
 void vm_watch_granted(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges, bool give,
-		      bool ok, const struct guard_decision *d);
-void vm_watch_reset(struct vm *vm, unsigned vcpu, const struct guard_decision *d);
+		      enum guard_verdict v, const struct guard_decision *d);
+void vm_watch_reset(struct vm *vm, unsigned vcpu, enum guard_verdict v,
+		    const struct guard_decision *d);
 /* guard_judge() with the oracle looking on. */
 void vm_watch_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision *d);
 

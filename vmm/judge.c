@@ -54,9 +54,10 @@ bool vm_grant(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges
 
 	if (!m || m->index != module || vcpu >= vm->cfg.vcpus)
 		return false;
+	vm_watch_admin(vm);
 	v = guard_grant(vm->guard, vcpu, module, privileges, give, &d);
 	vm_record(vm, vcpu, &d);
-	vm_watch_granted(vm, vcpu, module, privileges, give, v == GUARD_V_OK, &d);
+	vm_watch_granted(vm, vcpu, module, privileges, give, v, &d);
 	if (v != GUARD_V_OK)
 		return false;
 	if (give)
@@ -76,9 +77,10 @@ bool vm_unregister(struct vm *vm, unsigned module)
 
 	if (!m || m->index != module)
 		return false;
+	vm_watch_admin(vm);
 	v = guard_unregister(vm->guard, module, &d);
 	vm_record(vm, 0, &d);
-	vm_watch_unregistered(vm, module, v == GUARD_V_OK, &d);
+	vm_watch_unregistered(vm, module, v, &d);
 	if (d.kick)
 		vm->ops->kick(vm->engine, d.kick);
 	if (v != GUARD_V_OK)
@@ -96,9 +98,10 @@ bool vm_reset_vcpu(struct vm *vm, unsigned vcpu)
 
 	if (vcpu >= vm->cfg.vcpus)
 		return false;
+	vm_watch_admin(vm);
 	v = guard_vcpu_reset(vm->guard, vcpu, &d);
 	vm_record(vm, vcpu, &d);
-	vm_watch_reset(vm, vcpu, &d);
+	vm_watch_reset(vm, vcpu, v, &d);
 	vm->ops->set_run_state(vm->engine, vcpu, ENGINE_OFF);
 	return v == GUARD_V_OK;
 }
@@ -114,9 +117,11 @@ bool vm_try_register(struct vm *vm, const struct blob *manifest,
 
 	if (len && !work)
 		return false;
+	vm_watch_admin(vm);
 	*verdict = guard_register(vm->guard, manifest->data, manifest->size, binding, work, len,
 				  &index, &d);
 	vm_record(vm, 0, &d);
+	vm_watch_register(vm, manifest, binding, *verdict, index);
 	if (*verdict == GUARD_V_OK) {
 		guard_unregister(vm->guard, index, &d);
 		vm_record(vm, 0, &d);

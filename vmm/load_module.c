@@ -75,8 +75,10 @@ static bool register_module(struct vm *vm, struct vm_module *m, const char *name
 		if (!m->work)
 			return error_set(err, "%s: out of memory", name);
 	}
+	vm_watch_admin(vm);
 	v = guard_register(vm->guard, m->manifest.data, m->manifest.size,
 			   bound ? &m->binding : NULL, m->work, work_len, &index, d);
+	vm_watch_register(vm, &m->manifest, bound ? &m->binding : NULL, v, index);
 	if (v == GUARD_V_OK) {
 		m->index = index;
 		return true;

@@ -251,7 +251,7 @@ static bool op_private_fill(void *vmm, unsigned module, uint32_t page, const voi
 	return true;
 }
 
-static bool op_written(void *vmm, unsigned module, uint32_t first, uint64_t *bits)
+static bool do_written(void *vmm, unsigned module, uint32_t first, uint64_t *bits)
 {
 	struct vm *vm = vmm;
 	struct vm_module *m = paged(vm, module, first);
@@ -276,6 +276,16 @@ static bool op_written(void *vmm, unsigned module, uint32_t first, uint64_t *bit
 		}
 	}
 	return true;
+}
+
+static bool op_written(void *vmm, unsigned module, uint32_t first, uint64_t *bits)
+{
+	struct vm *vm = vmm;
+	bool done = do_written(vmm, module, first, bits);
+
+	if (vm->oracle)
+		oracle_written(vm->oracle, module, first, *bits, done);
+	return done;
 }
 
 static bool op_frame_role(void *vmm, unsigned module, uint32_t page, uint64_t gpa,

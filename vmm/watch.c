@@ -3,6 +3,7 @@
  * Between this VM and the oracle (docs/oracle.md): what happens is told in the oracle's own words,
  * and where the core is believed nothing is. If a VM has no oracle, nothing here is called.
  */
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,25 +77,57 @@ static void stop_if_failed(struct vm *vm)
 
 /* ---- the administrator ---- */
 
-void vm_watch_registered(struct vm *vm, const struct vm_module *m)
+void vm_watch_admin(struct vm *vm)
+{
+	if (vm->oracle)
+		oracle_admin_begins(vm->oracle);
+}
+
+static struct oracle_binding binding_for(const struct guard_binding *from, uint64_t id)
 {
 	struct oracle_binding b = {
-		.id = m->id,
-		.bound = m->binding.bound,
-		.required = m->binding.policy.required,
-		.stack = m->binding.policy.stack,
-		.registers = m->binding.policy.registers,
-		.refusal = m->binding.policy.refusal,
-		.chains = m->binding.policy.chains,
+		.id = id,
+		.bound = from->bound,
+		.required = from->policy.required,
+		.stack = from->policy.stack,
+		.registers = from->policy.registers,
+		.refusal = from->policy.refusal,
+		.chains = from->policy.chains,
 	};
 	unsigned p;
 
+	for (p = 0; p < GM_MAX_PRIVILEGES; p++) {
+		b.range[p].base = from->resource[p].base;
+		b.range[p].length = from->resource[p].length;
+	}
+	return b;
+}
+
+void vm_watch_register(struct vm *vm, const struct blob *manifest,
+		       const struct guard_binding *binding, enum guard_verdict v, unsigned index)
+{
+	struct oracle_request r = { .digested = true, .room = true };
+
 	if (!vm->oracle)
 		return;
-	for (p = 0; p < GM_MAX_PRIVILEGES; p++) {
-		b.range[p].base = m->binding.resource[p].base;
-		b.range[p].length = m->binding.resource[p].length;
+	crypto_hash_sha256(r.digest, manifest->data, manifest->size);
+	if (binding) {
+		r.bound = true;
+		memcpy(r.names, binding->digest, sizeof(r.names));
+		r.mapping = binding->policy.mapping;
+		r.binding = binding_for(binding, 0);
 	}
+	oracle_judged_register(vm->oracle, manifest->data, manifest->size, &r, v, index);
+	stop_if_failed(vm);
+}
+
+void vm_watch_registered(struct vm *vm, const struct vm_module *m)
+{
+	struct oracle_binding b;
+
+	if (!vm->oracle)
+		return;
+	b = binding_for(&m->binding, m->id);
 	oracle_registered(vm->oracle, m->index, m->manifest.data, m->manifest.size, &b);
 	stop_if_failed(vm);
 }
@@ -104,28 +137,33 @@ static uint8_t view_of(const struct vm *vm, unsigned vcpu)
 	return vm->ops->view(vm->engine, vcpu);
 }
 
-void vm_watch_unregistered(struct vm *vm, unsigned module, bool ok, const struct guard_decision *d)
+void vm_watch_unregistered(struct vm *vm, unsigned module, enum guard_verdict v,
+			   const struct guard_decision *d)
 {
 	if (!vm->oracle)
 		return;
-	oracle_unregistered(vm->oracle, module, ok, d->stop);
+	oracle_judged_unregister(vm->oracle, module, v, d->kick);
+	oracle_unregistered(vm->oracle, module, v == GUARD_V_OK, d->stop);
 	stop_if_failed(vm);
 }
 
 void vm_watch_granted(struct vm *vm, unsigned vcpu, unsigned module, uint64_t privileges, bool give,
-		      bool ok, const struct guard_decision *d)
+		      enum guard_verdict v, const struct guard_decision *d)
 {
 	if (!vm->oracle)
 		return;
-	oracle_granted(vm->oracle, vcpu, module, privileges, give, ok,
+	oracle_judged_grant(vm->oracle, vcpu, module, give, v, d->kick);
+	oracle_granted(vm->oracle, vcpu, module, privileges, give, v == GUARD_V_OK,
 		       d->stop | (uint32_t)d->stop_vcpu << vcpu, view_of(vm, vcpu));
 	stop_if_failed(vm);
 }
 
-void vm_watch_reset(struct vm *vm, unsigned vcpu, const struct guard_decision *d)
+void vm_watch_reset(struct vm *vm, unsigned vcpu, enum guard_verdict v,
+		    const struct guard_decision *d)
 {
 	if (!vm->oracle)
 		return;
+	oracle_judged_reset(vm->oracle, vcpu, v);
 	oracle_vcpu_reset(vm->oracle, vcpu, d->stop | (uint32_t)d->stop_vcpu << vcpu,
 			  view_of(vm, vcpu));
 	stop_if_failed(vm);
@@ -151,7 +189,9 @@ static void event_for(const struct guard_event *from, struct oracle_event *to)
 	memset(to, 0, sizeof(*to));
 	to->kind = from->type == GUARD_EV_X	  ? ORACLE_X
 		   : from->type == GUARD_EV_FETCH ? ORACLE_FETCH
+		   : from->type == GUARD_EV_TOUCH ? ORACLE_TOUCH
 						  : ORACLE_DEPART;
+	to->gpa = from->gpa;
 	to->vcpu = from->vcpu;
 	to->cause = from->cause;
 	to->vector = from->vector;
@@ -164,7 +204,7 @@ void vm_watch_judge(struct vm *vm, const struct guard_event *ev, struct guard_de
 	struct oracle_event event;
 	unsigned i;
 
-	if (ev->type == GUARD_EV_TOUCH || ev->vcpu >= vm->cfg.vcpus) {
+	if (ev->vcpu >= vm->cfg.vcpus) {
 		guard_judge(vm->guard, ev, d);
 		return;
 	}

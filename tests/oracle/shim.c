@@ -24,6 +24,8 @@ struct watched {
 
 static struct watched table[MAX_GUARDS];
 static struct oracle_counts sum;
+static bool digested; /* by the last REGISTER, and what */
+static uint8_t digest[32];
 static unsigned long lost; /* events after which it knew no more */
 static bool is_private[GUARD_MAX_MODULES][FAKE_MAX_PAGES];
 
@@ -217,7 +219,12 @@ static bool shim_private_fill(void *vmm, unsigned module, uint32_t page, const v
 
 static bool shim_written(void *vmm, unsigned module, uint32_t first, uint64_t *bits)
 {
-	return fake_ops.written(vmm, module, first, bits); /* the core then looks at everything */
+	bool ok = fake_ops.written(vmm, module, first, bits);
+
+	/* if not, the core then looks at everything */
+	if (of_vmm(vmm))
+		oracle_written(of_vmm(vmm), module, first, *bits, ok);
+	return ok;
 }
 
 static bool shim_role(void *vmm, unsigned module, uint32_t page, uint64_t gpa, enum guard_role role)
@@ -227,6 +234,19 @@ static bool shim_role(void *vmm, unsigned module, uint32_t page, uint64_t gpa, e
 	if (of_vmm(vmm) && ok && role == GUARD_ROLE_NONE)
 		oracle_frame_released(of_vmm(vmm), module, page);
 	return done(vmm, ok);
+}
+
+static bool shim_digest(void *vmm, const void *data, size_t len, uint8_t out[32])
+{
+	digested = fake_ops.digest(vmm, data, len, out);
+	memcpy(digest, out, sizeof(digest));
+	return digested;
+}
+
+static bool shim_device_role(void *vmm, unsigned module, unsigned privilege,
+			     const struct guard_resource *range, bool bind)
+{
+	return done(vmm, fake_ops.device_role(vmm, module, privilege, range, bind));
 }
 
 /* ---- what is called of the core ---- */
@@ -273,39 +293,75 @@ struct guard *__wrap_guard_init(void *mem, unsigned vcpus, const struct guard_op
 	shim.private_fill = shim_private_fill;
 	shim.written = shim_written;
 	shim.frame_role = shim_role;
+	shim.digest = shim_digest;
+	shim.device_role = shim_device_role;
 	g = __real_guard_init(mem, vcpus, &shim, vmm);
 	if (g)
 		*w = (struct watched){ g, vmm, oracle_new(vcpus, ORACLE_MODEL, &cb), vcpus };
 	return g;
 }
 
+static struct oracle_binding binding_for(const struct guard_binding *from)
+{
+	struct oracle_binding b = { 0 };
+
+	memcpy(&b.id, from->digest, sizeof(b.id));
+	b.bound = from->bound;
+	b.required = from->policy.required;
+	b.stack = from->policy.stack;
+	b.registers = from->policy.registers;
+	b.refusal = from->policy.refusal;
+	b.chains = from->policy.chains;
+	for (unsigned p = 0; p < GM_MAX_PRIVILEGES; p++) {
+		b.range[p].base = from->resource[p].base;
+		b.range[p].length = from->resource[p].length;
+	}
+	return b;
+}
+
+static void judged_register(struct watched *w, const void *manifest, size_t len,
+			    const struct guard_binding *binding, const void *work, size_t work_len,
+			    unsigned index, enum guard_verdict v)
+{
+	struct oracle_request r = { .digested = digested };
+	size_t needs = binding ? guard_work_size(manifest, len, &binding->policy) : 0;
+
+	memcpy(r.digest, digest, sizeof(r.digest));
+	if (binding) {
+		r.bound = true;
+		memcpy(r.names, binding->digest, sizeof(r.names));
+		r.mapping = binding->policy.mapping;
+		r.binding = binding_for(binding);
+		r.room = (uintptr_t)work % 8 == 0 && work_len >= needs;
+	}
+	oracle_judged_register(w->oracle, manifest, len, &r, v, index);
+	agrees(w);
+}
+
 enum guard_verdict __wrap_guard_register(struct guard *g, const void *manifest, size_t len,
 					 const struct guard_binding *binding, void *work,
 					 size_t work_len, unsigned *index, struct guard_decision *d)
 {
-	enum guard_verdict v =
-		__real_guard_register(g, manifest, len, binding, work, work_len, index, d);
 	struct watched *w = of_guard(g);
-	struct oracle_binding b = { 0 };
+	struct oracle_binding b;
+	enum guard_verdict v;
 
-	if (!w || v != GUARD_V_OK)
+	digested = false;
+	if (w)
+		oracle_admin_begins(w->oracle);
+	v = __real_guard_register(g, manifest, len, binding, work, work_len, index, d);
+	if (!w)
+		return v;
+	judged_register(w, manifest, len, binding, work, work_len,
+			v == GUARD_V_OK ? *index : GUARD_MAX_MODULES, v);
+	if (v != GUARD_V_OK)
 		return v;
 	/* A VMM that says that a path is locked is believed by the core: there is no walk to predict. */
 	if (binding->policy.mapping == GUARD_MAPPING_LOCKED) {
 		forget(w);
 		return v;
 	}
-	memcpy(&b.id, binding->digest, sizeof(b.id));
-	b.bound = binding->bound;
-	b.required = binding->policy.required;
-	b.stack = binding->policy.stack;
-	b.registers = binding->policy.registers;
-	b.refusal = binding->policy.refusal;
-	b.chains = binding->policy.chains;
-	for (unsigned p = 0; p < GM_MAX_PRIVILEGES; p++) {
-		b.range[p].base = binding->resource[p].base;
-		b.range[p].length = binding->resource[p].length;
-	}
+	b = binding_for(binding);
 	oracle_registered(w->oracle, *index, manifest, len, &b);
 	agrees(w);
 	return v;
@@ -314,10 +370,14 @@ enum guard_verdict __wrap_guard_register(struct guard *g, const void *manifest, 
 enum guard_verdict __wrap_guard_unregister(struct guard *g, unsigned index,
 					   struct guard_decision *d)
 {
-	enum guard_verdict v = __real_guard_unregister(g, index, d);
 	struct watched *w = of_guard(g);
+	enum guard_verdict v;
 
+	if (w)
+		oracle_admin_begins(w->oracle);
+	v = __real_guard_unregister(g, index, d);
 	if (w) {
+		oracle_judged_unregister(w->oracle, index, v, d->kick);
 		oracle_unregistered(w->oracle, index, v == GUARD_V_OK, d->stop);
 		agrees(w);
 	}
@@ -332,9 +392,16 @@ static uint32_t stops(const struct guard_decision *d, unsigned vcpu)
 enum guard_verdict __wrap_guard_grant(struct guard *g, unsigned vcpu, unsigned index,
 				      uint64_t privileges, bool give, struct guard_decision *d)
 {
-	enum guard_verdict v = __real_guard_grant(g, vcpu, index, privileges, give, d);
 	struct watched *w = of_guard(g);
+	enum guard_verdict v;
 
+	if (w)
+		oracle_admin_begins(w->oracle);
+	v = __real_guard_grant(g, vcpu, index, privileges, give, d);
+	if (w) {
+		oracle_judged_grant(w->oracle, vcpu, index, give, v, d->kick);
+		agrees(w);
+	}
 	if (w && vcpu < w->vcpus) {
 		oracle_granted(w->oracle, vcpu, index, privileges, give, v == GUARD_V_OK,
 			       stops(d, vcpu), w->vmm->vcpu[vcpu].view);
@@ -345,10 +412,14 @@ enum guard_verdict __wrap_guard_grant(struct guard *g, unsigned vcpu, unsigned i
 
 enum guard_verdict __wrap_guard_vcpu_reset(struct guard *g, unsigned vcpu, struct guard_decision *d)
 {
-	enum guard_verdict v = __real_guard_vcpu_reset(g, vcpu, d);
 	struct watched *w = of_guard(g);
+	enum guard_verdict v;
 
+	if (w)
+		oracle_admin_begins(w->oracle);
+	v = __real_guard_vcpu_reset(g, vcpu, d);
 	if (w && vcpu < w->vcpus) {
+		oracle_judged_reset(w->oracle, vcpu, v);
 		oracle_vcpu_reset(w->oracle, vcpu, stops(d, vcpu), w->vmm->vcpu[vcpu].view);
 		agrees(w);
 	}
@@ -374,13 +445,15 @@ void __wrap_guard_judge(struct guard *g, const struct guard_event *ev, struct gu
 	struct oracle_outcome out = { 0 };
 	struct oracle_event event = { 0 };
 
-	if (!w || ev->type == GUARD_EV_TOUCH || ev->vcpu >= w->vcpus) {
+	if (!w || ev->vcpu >= w->vcpus) {
 		__real_guard_judge(g, ev, d);
 		return;
 	}
 	event.kind = ev->type == GUARD_EV_X	  ? ORACLE_X
 		     : ev->type == GUARD_EV_FETCH ? ORACLE_FETCH
+		     : ev->type == GUARD_EV_TOUCH ? ORACLE_TOUCH
 						  : ORACLE_DEPART;
+	event.gpa = ev->gpa;
 	event.vcpu = ev->vcpu;
 	event.cause = ev->cause;
 	event.vector = ev->vector;
