@@ -55,6 +55,10 @@ void oracle_judged_register(struct oracle *o, const void *manifest, size_t len,
 	/* our reader is no validator: a manifest that it can read may be refused all the same */
 	if (verdict == GUARD_V_BAD_MANIFEST && is && r->digested)
 		want = verdict;
+	/* the platform will not hide that device */
+	if (want == GUARD_V_OK && o->failed)
+		want = GUARD_V_NOT_BOUND;
+	o->failed = false;
 	act_predicted(o, "REGISTER", 0, want, verdict, 0, 0);
 	if (o->mode == ORACLE_MODEL && verdict == GUARD_V_OK && index != want_index)
 		o_complain(o, "reference model", 0, 0,

@@ -326,7 +326,7 @@ static bool op_frame_role(void *vmm, unsigned module, uint32_t page, uint64_t gp
 	return true;
 }
 
-static bool op_device_role(void *vmm, unsigned module, unsigned privilege,
+static bool do_device_role(void *vmm, unsigned module, unsigned privilege,
 			   const struct guard_resource *range, bool bind)
 {
 	struct vm *vm = vmm;
@@ -346,6 +346,17 @@ static bool op_device_role(void *vmm, unsigned module, unsigned privilege,
 	if (r->length)
 		vm->ops->frames_changed(vm->engine, r->base, r->length);
 	return true;
+}
+
+static bool op_device_role(void *vmm, unsigned module, unsigned privilege,
+			   const struct guard_resource *range, bool bind)
+{
+	struct vm *vm = vmm;
+	bool done = do_device_role(vmm, module, privilege, range, bind);
+
+	if (vm->oracle && !done)
+		oracle_platform_failed(vm->oracle);
+	return done;
 }
 
 /* Table pages are not write-trapped here, so nothing is ever known to be unchanged. */
