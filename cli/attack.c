@@ -38,6 +38,8 @@ static void help(void)
 	       "                (default 2000) are told and passed over\n"
 	       "  --seed S      schedule of the vCPUs (default 1)\n"
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out\n"
+	       "  --mode MODE   gates (default), or views: modules stay as they are; what does not apply\n"
+	       "                is listed with its reason (corpus/scenarios/views.txt)\n"
 	       "  --timeout S   stop after S seconds\n"
 	       "  --engine E    what runs the guests: sim (default) or kvm\n"
 	       "  --engine A,B  run on both and compare the verdict logs: exit code 1 also if they\n"
@@ -167,7 +169,7 @@ static int list(bool json, char *const ids[], int nids)
 	json_t *listed;
 	bool bad;
 
-	if (!attack_cases_load(&all, ids, nids, &err)) {
+	if (!attack_cases_load(&all, false, ids, nids, &err)) {
 		attack_cases_free(&all);
 		return verb_error("attack", &err);
 	}
@@ -197,8 +199,8 @@ static int catalogue(const struct attack_options *o, char *const ids[], int nids
 	json_t *rows = json_array();
 	int status = EXIT_USAGE;
 
-	if (!attack_cases_load(&all, ids, nids, &err) ||
-	    !attack_cases_mark(&all, &o->engines, !nids, &err)) {
+	if (!attack_cases_load(&all, o->views, ids, nids, &err) ||
+	    !attack_cases_mark(&all, o, !nids, &err)) {
 		verb_error("attack", &err);
 		goto out;
 	}
@@ -247,7 +249,8 @@ static int catalogue(const struct attack_options *o, char *const ids[], int nids
 	} else {
 		printf("\n%zu of %zu as expected", ran - surprises, all.count - unrun);
 		if (unrun)
-			printf("; %zu not expressible on %s", unrun, o->engine->name);
+			printf("; %zu not expressible on %s%s", unrun, o->engine->name,
+			       o->views ? " in views mode" : "");
 		printf("\n");
 	}
 	if (interrupt_seen())
@@ -305,6 +308,7 @@ static int driver(const struct attack_options *o, const char *module, char *cons
 		.engine = o->engine,
 		.seed = o->seed,
 		.x = o->x,
+		.views = o->views,
 		.oracle = o->engine == &sim_engine ? o->oracle : ORACLE_OFF,
 		.stop = interrupt_seen,
 	};
@@ -369,7 +373,8 @@ enum {
 	OPT_SEEDS,
 	OPT_VCPUS,
 	OPT_EVERY,
-	OPT_ORACLE_ALONE
+	OPT_ORACLE_ALONE,
+	OPT_MODE
 };
 
 int verb_attack(int argc, char **argv)
@@ -385,6 +390,7 @@ int verb_attack(int argc, char **argv)
 		{ "vcpus", required_argument, NULL, OPT_VCPUS },
 		{ "interrupt-every", optional_argument, NULL, OPT_EVERY },
 		{ "x", required_argument, NULL, OPT_X },
+		{ "mode", required_argument, NULL, OPT_MODE },
 		{ "engine", required_argument, NULL, OPT_ENGINE },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 		{ "oracle", no_argument, NULL, OPT_ORACLE },
@@ -441,6 +447,10 @@ int verb_attack(int argc, char **argv)
 						  optarg);
 			x_given = true;
 			break;
+		case OPT_MODE:
+			if (!option_mode(optarg, &o.views))
+				return verb_usage("attack", "--mode %s: gates or views", optarg);
+			break;
 		case OPT_ENGINE:
 			if (!option_engines(optarg, &o.engines, &err))
 				return verb_usage("attack", "%s", err.text);
@@ -460,6 +470,11 @@ int verb_attack(int argc, char **argv)
 	if (!x_given)
 		o.x = option_default_x(&o.engines);
 	o.engine = o.engines.engine[0];
+	if (!option_mode_fits(o.views, &o.engines, &err))
+		return verb_usage("attack", "%s", err.text);
+	if (o.views && (module || demo))
+		return verb_usage("attack",
+				  "--mode views: for the catalogue, not with --module or --demo");
 	if (o.engines.count == 2 && (module || only_list || demo))
 		return verb_usage("attack", "two engines: not with --module, --list or --demo");
 	for (unsigned i = 0; i < o.engines.count && !only_list; i++)

@@ -28,6 +28,7 @@ struct attack_options {
 	unsigned vcpus;	 /* at least */
 	uint64_t strike; /* scenario_options.strike */
 	enum gm_x_kind x;
+	bool views; /* --mode views */
 	bool json, markdown;
 	enum oracle_mode oracle; /* where the engine can tell it all: sim */
 };
@@ -49,19 +50,21 @@ struct attack_cases {
 	int id_width; /* of the longest ID */
 	/* Files that should be among them and are no scenarios: told already. */
 	size_t unreadable;
-	struct inexpressible list; /* where `unrun` points to */
+	struct inexpressible list, views_list; /* where `unrun` points to */
 };
 
 /*
  * All scenarios with one of these IDs (none given: all), in order. A file that cannot be read is
  * told and passed over; with IDs it only counts if its name is one of them. Free in either case.
  */
-bool attack_cases_load(struct attack_cases *all, char *const ids[], int nids, struct error *err);
+bool attack_cases_load(struct attack_cases *all, bool views, char *const ids[], int nids,
+		       struct error *err);
 /*
- * Marks what the engines cannot show: what the list of inexpressible scenarios says, and races.
- * whole: `all` is the whole corpus, so a line of the list that names none of it is an error.
+ * Marks what does not apply in this mode, and what the engines cannot show: what the lists of
+ * inexpressible scenarios say, and races. whole: `all` is the whole corpus, so a line of a list that
+ * names none of it is an error.
  */
-bool attack_cases_mark(struct attack_cases *all, const struct engine_list *engines, bool whole,
+bool attack_cases_mark(struct attack_cases *all, const struct attack_options *o, bool whole,
 		       struct error *err);
 void attack_cases_free(struct attack_cases *all);
 /* On o->engine; copy: its verdict log goes there, NULL: nowhere. false: it cannot be run at all. */

@@ -246,8 +246,8 @@ int attack_both(const struct attack_options *o, char *const ids[], int nids)
 	json_t *rows = json_array();
 	int status = EXIT_USAGE;
 
-	if (!attack_cases_load(&all, ids, nids, &err) ||
-	    !attack_cases_mark(&all, &o->engines, !nids, &err)) {
+	if (!attack_cases_load(&all, o->views, ids, nids, &err) ||
+	    !attack_cases_mark(&all, o, !nids, &err)) {
 		verb_error("attack", &err);
 		goto out;
 	}

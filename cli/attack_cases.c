@@ -101,29 +101,50 @@ static bool load_one(struct attack_cases *all, const char *folder, const char *n
 	return true;
 }
 
-bool attack_cases_load(struct attack_cases *all, char *const ids[], int nids, struct error *err)
+/* All of one folder that are wanted. */
+static bool load_folder(struct attack_cases *all, const char *rel, char *const ids[], int nids,
+			bool used[], struct error *err)
 {
 	char folder[CORPUS_PATH];
 	struct dirent **names = NULL;
-	bool *used = NULL, ok = false;
+	struct attack_case *grown;
+	bool ok = true;
 	int n;
 
-	memset(all, 0, sizeof(*all));
-	if (!corpus_find("scenarios", folder, err) ||
-	    !corpus_folder("puppet/puppet.elf", all->corpus, err))
+	if (!corpus_find(rel, folder, err))
 		return false;
 	n = scandir(folder, &names, is_scenario, alphasort);
 	if (n <= 0)
 		return error_set(err, "%s: there are no scenarios", folder);
-	all->item = calloc((size_t)n, sizeof(*all->item));
-	used = calloc((size_t)nids + 1, sizeof(*used));
-	if (!all->item || !used) {
-		error_set(err, "out of memory");
-		goto out;
+	grown = realloc(all->item, (all->count + (size_t)n) * sizeof(*grown));
+	if (grown) {
+		memset(grown + all->count, 0, (size_t)n * sizeof(*grown));
+		all->item = grown;
+	} else {
+		ok = error_set(err, "out of memory");
 	}
-	for (int i = 0; i < n; i++)
-		if (!load_one(all, folder, names[i]->d_name, ids, nids, used, err))
-			goto out;
+	for (int i = 0; i < n; i++) {
+		ok = ok && load_one(all, folder, names[i]->d_name, ids, nids, used, err);
+		free(names[i]);
+	}
+	free(names);
+	return ok;
+}
+
+bool attack_cases_load(struct attack_cases *all, bool views, char *const ids[], int nids,
+		       struct error *err)
+{
+	bool *used, ok = false;
+
+	memset(all, 0, sizeof(*all));
+	if (!corpus_folder("puppet/puppet.elf", all->corpus, err))
+		return false;
+	used = calloc((size_t)nids + 1, sizeof(*used));
+	if (!used)
+		return error_set(err, "out of memory");
+	if (!load_folder(all, "scenarios", ids, nids, used, err) ||
+	    (views && !load_folder(all, "scenarios/views", ids, nids, used, err)))
+		goto out;
 	for (int i = 0; i < nids; i++) {
 		if (!used[i]) {
 			error_set(err, "%s: no scenario has this ID (see guardhouse attack --list)",
@@ -141,9 +162,6 @@ bool attack_cases_load(struct attack_cases *all, char *const ids[], int nids, st
 	qsort(all->item, all->count, sizeof(*all->item), compare_ids);
 	ok = true;
 out:
-	for (int i = 0; i < n; i++)
-		free(names[i]);
-	free(names);
 	free(used);
 	return ok;
 }
@@ -162,34 +180,44 @@ static bool in_corpus(const struct attack_cases *all, const char *id)
 	return false;
 }
 
-bool attack_cases_mark(struct attack_cases *all, const struct engine_list *engines, bool whole,
+static bool mark(struct attack_cases *all, const struct inexpressible *list, const char *host,
+		 bool whole, struct error *err)
+{
+	for (size_t i = 0; whole && !all->unreadable && i < list->n; i++)
+		if (!in_corpus(all, list->v[i].id))
+			return error_set(err, "%s:%u: there is no scenario or guest %s", list->path,
+					 list->v[i].line, list->v[i].id);
+	for (size_t i = 0; i < all->count; i++) {
+		struct attack_case *c = &all->item[i];
+		const struct inexpressible_line *l =
+			inexpressible_find(list, host, scenario_id(c->scenario));
+
+		if (l && !c->unrun)
+			c->unrun = l->reason;
+	}
+	return true;
+}
+
+bool attack_cases_mark(struct attack_cases *all, const struct attack_options *o, bool whole,
 		       struct error *err)
 {
 	const struct engine_ops *other = NULL;
 	const char *host;
 
-	for (unsigned i = 0; i < engines->count; i++)
-		if (engines->engine[i] != &sim_engine)
-			other = engines->engine[i];
+	for (unsigned i = 0; i < o->engines.count; i++)
+		if (o->engines.engine[i] != &sim_engine)
+			other = o->engines.engine[i];
+	host = other && other->host ? other->host() : NULL;
+	if (o->views && (!inexpressible_load(&all->views_list, true, err) ||
+			 !mark(all, &all->views_list, host, whole, err)))
+		return false;
 	if (!other)
 		return true;
-	if (!inexpressible_load(&all->list, err))
+	if (!inexpressible_load(&all->list, false, err) || !mark(all, &all->list, host, whole, err))
 		return false;
-	for (size_t i = 0; whole && !all->unreadable && i < all->list.n; i++)
-		if (!in_corpus(all, all->list.v[i].id))
-			return error_set(err, "%s:%u: there is no scenario or guest %s",
-					 all->list.path, all->list.v[i].line, all->list.v[i].id);
-	host = other->host ? other->host() : NULL;
-	for (size_t i = 0; i < all->count; i++) {
-		struct attack_case *c = &all->item[i];
-		const struct inexpressible_line *l =
-			inexpressible_find(&all->list, host, scenario_id(c->scenario));
-
-		if (l)
-			c->unrun = l->reason;
-		else if (scenario_class(c->scenario) == SCN_RACE)
-			c->unrun = "a race: for the simulator alone";
-	}
+	for (size_t i = 0; i < all->count; i++)
+		if (!all->item[i].unrun && scenario_class(all->item[i].scenario) == SCN_RACE)
+			all->item[i].unrun = "a race: for the simulator alone";
 	return true;
 }
 
@@ -201,6 +229,7 @@ void attack_cases_free(struct attack_cases *all)
 	}
 	free(all->item);
 	inexpressible_free(&all->list);
+	inexpressible_free(&all->views_list);
 	memset(all, 0, sizeof(*all));
 }
 
@@ -311,6 +340,7 @@ bool attack_run(const struct attack_cases *all, struct attack_case *c,
 		.x = o->x,
 		.vcpus = o->vcpus,
 		.strike = o->strike,
+		.views = o->views,
 		.copy = copy,
 		.oracle = o->engine == &sim_engine ? o->oracle : ORACLE_OFF,
 	};

@@ -115,7 +115,7 @@ int attack_demo(const struct attack_options *o)
 	if (interrupt_seen())
 		return interrupted(ran_guests, ran, surprises);
 	printf("\n3. Attacks, each by guest code on the simulated CPU (guardhouse attack runs all):\n\n");
-	if (!attack_cases_load(&all, shown, (int)(sizeof(shown) / sizeof(shown[0])), &err)) {
+	if (!attack_cases_load(&all, false, shown, (int)(sizeof(shown) / sizeof(shown[0])), &err)) {
 		attack_cases_free(&all);
 		return verb_error("attack", &err);
 	}

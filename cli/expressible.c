@@ -10,6 +10,7 @@
 
 /* Beside the corpus, in the source tree as where it is installed. */
 #define LIST_FILE "../hv-port/not-expressible.txt"
+#define VIEWS_FILE "scenarios/views.txt"
 #define MAX_LIST_BYTES (256u << 10)
 #define MAX_LINE 400u
 
@@ -116,14 +117,15 @@ bool inexpressible_parse(struct inexpressible *list, const char *path, const cha
 	return true;
 }
 
-bool inexpressible_load(struct inexpressible *list, struct error *err)
+bool inexpressible_load(struct inexpressible *list, bool views, struct error *err)
 {
 	char path[CORPUS_PATH];
 	struct blob file;
 	bool ok;
 
 	memset(list, 0, sizeof(*list));
-	if (!corpus_find(LIST_FILE, path, err) || !blob_read(&file, path, MAX_LIST_BYTES, err))
+	if (!corpus_find(views ? VIEWS_FILE : LIST_FILE, path, err) ||
+	    !blob_read(&file, path, MAX_LIST_BYTES, err))
 		return false;
 	ok = inexpressible_parse(list, path, (const char *)file.data, file.size, err);
 	blob_free(&file);

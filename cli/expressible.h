@@ -32,8 +32,11 @@ struct inexpressible {
 /* Errors name file and line. Free in either case. */
 bool inexpressible_parse(struct inexpressible *list, const char *path, const char *text, size_t len,
 			 struct error *err);
-/* The project's own list, wherever it is installed. */
-bool inexpressible_load(struct inexpressible *list, struct error *err);
+/*
+ * The project's own list, wherever it is installed: of what engine kvm cannot show, or of what does
+ * not apply to modules that stay as they are.
+ */
+bool inexpressible_load(struct inexpressible *list, bool views, struct error *err);
 /* host NULL: unknown, only lines for any host count. NULL: nothing speaks against running it. */
 const struct inexpressible_line *inexpressible_find(const struct inexpressible *list,
 						    const char *host, const char *id);

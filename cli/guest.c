@@ -198,10 +198,14 @@ bool guest_spec_read(const char *path, const struct blob *file, struct guest_spe
 	return ok;
 }
 
-/* Beside the guest, in the modules' folder next to that, or in the corpus. */
-static bool find_module(const char *guest, const char *file, char path[CORPUS_PATH],
+/*
+ * Beside the guest, in the modules' folder next to that, or in the corpus. Those that stay as they
+ * are have a folder of their own, since they were compiled for it.
+ */
+static bool find_module(const char *guest, const char *file, bool views, char path[CORPUS_PATH],
 			struct error *err)
 {
+	const char *folder = views ? "views" : "modules";
 	char copy[CORPUS_PATH], rel[CORPUS_PATH];
 	const char *dir;
 
@@ -209,21 +213,21 @@ static bool find_module(const char *guest, const char *file, char path[CORPUS_PA
 	dir = dirname(copy);
 	if (snprintf(path, CORPUS_PATH, "%s/%s", dir, file) < CORPUS_PATH && !access(path, R_OK))
 		return true;
-	if (snprintf(path, CORPUS_PATH, "%s/../modules/%s", dir, file) < CORPUS_PATH &&
+	if (snprintf(path, CORPUS_PATH, "%s/../%s/%s", dir, folder, file) < CORPUS_PATH &&
 	    !access(path, R_OK))
 		return true;
-	snprintf(rel, sizeof(rel), "modules/%s", file);
+	snprintf(rel, sizeof(rel), "%s/%s", folder, file);
 	if (corpus_find(rel, path, NULL))
 		return true;
 	return error_set(err, "offset 0x0: module %s is neither beside the guest nor in the corpus",
 			 file);
 }
 
-static bool wrap_one(const struct guest_module *m, const char *guest, enum gm_x_kind x,
+static bool wrap_one(const struct guest_module *m, const char *guest, enum gm_x_kind x, bool views,
 		     struct wrap_result *out, struct error *err)
 {
 	struct wrap_privilege asks[2];
-	struct wrap_options opt = { .name = m->name, .x = x, .privileges = asks };
+	struct wrap_options opt = { .name = m->name, .x = x, .views = views, .privileges = asks };
 	char path[CORPUS_PATH];
 	struct blob ko;
 	bool ok;
@@ -234,7 +238,8 @@ static bool wrap_one(const struct guest_module *m, const char *guest, enum gm_x_
 	if (m->mwait)
 		asks[opt.privilege_count++] =
 			(struct wrap_privilege){ .kind = GM_PRIV_MWAIT, .name = "mwait" };
-	if (!find_module(guest, m->file, path, err) || !blob_read(&ko, path, MAX_MODULE_BYTES, err))
+	if (!find_module(guest, m->file, views, path, err) ||
+	    !blob_read(&ko, path, MAX_MODULE_BYTES, err))
 		return false;
 	ok = wrap_module(&opt, path, &ko, out, err);
 	blob_free(&ko);
@@ -267,7 +272,7 @@ static bool load_one(struct guest *g, unsigned n, const char *path, enum gm_x_ki
 	struct vm_module_source src = { .name = m->name };
 	unsigned *index = &g->index[n];
 
-	if (!wrap_one(m, path, x, &g->wrapped[n], err))
+	if (!wrap_one(m, path, x, g->views, &g->wrapped[n], err))
 		return error_within(err, path);
 	bind_all(&g->binding[n], m, &g->wrapped[n].manifest);
 	src.ko = g->wrapped[n].ko;

@@ -36,6 +36,7 @@ struct guest_spec {
 };
 
 struct guest {
+	bool views; /* set before guest_build(): modules stay as they are */
 	struct guest_spec spec;
 	struct vm *vm;
 	unsigned vcpus;
@@ -50,7 +51,7 @@ bool guest_spec_read(const char *path, const struct blob *elf, struct guest_spec
 
 /*
  * Builds the VM. cfg->vcpus 0 and cfg->budget 0: what the image asks for, or the default. *g must
- * be zero; guest_free() also after a failure.
+ * be zero but for `views`; guest_free() also after a failure.
  */
 bool guest_build(struct guest *g, const char *path, const struct blob *elf,
 		 const struct vm_config *cfg, struct error *err);

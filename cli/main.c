@@ -20,6 +20,7 @@ static const struct verb {
 	{ "check", verb_check, "prove a wrapped module and its manifest against the original" },
 	{ "inspect", verb_inspect, "show a manifest, a wrapped module or a binding" },
 	{ "bind", verb_bind, "sign which privileges this exact module gets" },
+	{ "compare-modes", verb_compare_modes, "what crossings cost, wrapped and unwrapped" },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -27,7 +28,7 @@ static void help(FILE *to)
 {
 	fprintf(to, "usage: guardhouse VERB [OPTION]... [ARGUMENT]...\n\n");
 	for (size_t i = 0; i < VERBS; i++)
-		fprintf(to, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+		fprintf(to, "  %-13s %s\n", verbs[i].name, verbs[i].help);
 	fprintf(to, "\n`guardhouse VERB --help` tells a verb's options.\n"
 		    "Exit codes: 0 as expected, 1 a violation or failed expectation, "
 		    "2 usage or bad input.\n");

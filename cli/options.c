@@ -90,6 +90,18 @@ bool option_engines(const char *text, struct engine_list *list, struct error *er
 	}
 }
 
+bool option_mode_fits(bool views, const struct engine_list *list, struct error *err)
+{
+	for (unsigned i = 0; views && i < list->count; i++)
+		if (list->engine[i] != &sim_engine)
+			return error_set(
+				err,
+				"--mode views: engine %s has no execute control of what is "
+				"outside of a module, so no call-out would be seen",
+				list->engine[i]->name);
+	return true;
+}
+
 const char *engine_place(const struct engine_ops *engine, char *buf, size_t len)
 {
 	const char *host = engine->host ? engine->host() : NULL;

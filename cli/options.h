@@ -30,6 +30,8 @@ struct engine_list {
 
 /* "sim" or "A,B". false: *err names what is no engine. */
 bool option_engines(const char *text, struct engine_list *list, struct error *err);
+/* Can each of these engines run unwrapped modules? */
+bool option_mode_fits(bool views, const struct engine_list *list, struct error *err);
 /* NAME, or NAME on HOST if the engine knows what it runs on, for people. */
 const char *engine_place(const struct engine_ops *engine, char *buf, size_t len);
 /* Kind of X if --x says none: one for all of them, so that both of two run the same bytes. */

@@ -38,6 +38,8 @@ static void help(void)
 	       "  --oracle      a second judge watches; engine sim only (docs/oracle.md)\n"
 	       "  --trace       tell every crossing: who, verdict, word exchanged, views\n"
 	       "  --x KIND      crossing instruction: vmmcall (default; kvm: out), vmcall, out, nop\n"
+	       "  --mode MODE   gates (default): modules are wrapped. views: they stay as they are,\n"
+	       "                and every crossing is an execute fault (docs/semantics.md)\n"
 	       "  --budget N    stop after N guest instructions\n"
 	       "  --timeout S   stop after S seconds\n"
 	       "  --arg TEXT    for a guest, as a string in its mailbox\n" PLACEMENT_HELP
@@ -129,7 +131,7 @@ static int run_guest(const struct run_options *o, const struct blob *elf)
 		.trace = o->trace ? to : NULL,
 		.oracle = o->oracle,
 	};
-	struct guest g = { 0 };
+	struct guest g = { .views = o->views };
 	struct vm_exit e;
 	char site[96];
 	struct summary s;
@@ -223,6 +225,7 @@ static int run_scenario(const struct run_options *o)
 		.budget = o->budget,
 		.vcpus = o->vcpus,
 		.x = o->x,
+		.views = o->views,
 		.trace = o->trace ? to : NULL,
 		.log = o->log,
 		.oracle = o->oracle,
@@ -331,6 +334,7 @@ static int run_module(const struct run_options *o)
 		.seed = o->seed,
 		.budget = o->budget,
 		.x = o->x,
+		.views = o->views,
 		.oracle = o->oracle,
 		.vcpus = o->vcpus,
 		.console = o->json ? NULL : to,
@@ -448,7 +452,8 @@ enum {
 	OPT_ARG,
 	OPT_ORACLE,
 	OPT_PLACEMENT,
-	OPT_NO_ORACLE
+	OPT_NO_ORACLE,
+	OPT_MODE
 };
 
 int verb_run(int argc, char **argv)
@@ -461,6 +466,7 @@ int verb_run(int argc, char **argv)
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "trace", no_argument, NULL, OPT_TRACE },
 		{ "x", required_argument, NULL, OPT_X },
+		{ "mode", required_argument, NULL, OPT_MODE },
 		{ "budget", required_argument, NULL, OPT_BUDGET },
 		{ "engine", required_argument, NULL, OPT_ENGINE },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
@@ -511,6 +517,10 @@ int verb_run(int argc, char **argv)
 				return verb_usage("run", "--x %s: vmmcall, vmcall, out or nop",
 						  optarg);
 			break;
+		case OPT_MODE:
+			if (!option_mode(optarg, &o.views))
+				return verb_usage("run", "--mode %s: gates or views", optarg);
+			break;
 		case OPT_BUDGET:
 			if (!option_number(optarg, UINT64_MAX, &o.budget) || !o.budget)
 				return verb_usage("run", "--budget %s: not a number", optarg);
@@ -547,6 +557,8 @@ int verb_run(int argc, char **argv)
 	if (!x_given)
 		o.x = option_default_x(&o.engines);
 	o.engine = o.engines.engine[0];
+	if (!option_mode_fits(o.views, &o.engines, &err))
+		return verb_usage("run", "%s", err.text);
 	if (o.oracle && (o.engines.count == 2 || o.engine != &sim_engine))
 		return verb_usage("run", "--oracle goes with engine sim alone");
 	paths[0] = o.input;

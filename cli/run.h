@@ -27,6 +27,7 @@ struct run_options {
 	enum gm_x_kind x;
 	bool placed; /* --placement */
 	struct vm_placement placement;
+	bool views; /* --mode views */
 };
 
 enum run_kind { RUN_GUEST, RUN_SCENARIO, RUN_MODULE };

@@ -51,7 +51,7 @@ static bool guest_side(const struct run_options *o, const struct blob *elf, FILE
 		.x_kind = o->x,
 		.console = o->json ? NULL : to,
 	};
-	struct guest g = { 0 };
+	struct guest g = { .views = o->views };
 	struct vm_exit e;
 	struct summary s;
 	bool ran;
@@ -85,6 +85,7 @@ static bool scenario_side(const struct run_options *o, struct side *side, struct
 		.budget = o->budget,
 		.vcpus = o->vcpus,
 		.x = o->x,
+		.views = o->views,
 		.log = side->log,
 		.copy = copy,
 	};
@@ -121,6 +122,7 @@ static bool module_side(const struct run_options *o, FILE *to, struct side *side
 		.seed = o->seed,
 		.budget = o->budget,
 		.x = o->x,
+		.views = o->views,
 		.vcpus = o->vcpus,
 		.console = o->json ? NULL : to,
 		.log = side->log,

@@ -25,5 +25,6 @@ int verb_wrap(int argc, char **argv);
 int verb_check(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_bind(int argc, char **argv);
+int verb_compare_modes(int argc, char **argv);
 
 #endif

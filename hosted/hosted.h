@@ -28,6 +28,8 @@ struct hosted_options {
 	uint64_t budget;	 /* guest instructions, 0: the VM's default */
 	enum oracle_mode oracle; /* a second judge; engine sim only */
 	enum gm_x_kind x;
+	bool views;			   /* not wrapped: crossings are execute faults */
+	bool measure;			   /* the time in the core, for hosted_result.cost */
 	const struct guard_policy *policy; /* NULL: docs/hosted.md's */
 	unsigned vcpus;			   /* 0: one */
 	FILE *console;			   /* the driver's messages, NULL: nowhere */
@@ -61,6 +63,9 @@ struct hosted_result {
 	uint64_t crossings;		 /* log lines of the four crossings */
 	uint64_t callbacks;		 /* entries made while a call-out was open */
 	uint64_t departures;
+	uint64_t by_x, by_fault; /* crossings that an X showed, or a refused fetch */
+	uint64_t time;		 /* simulated */
+	struct vm_cost cost;
 	uint64_t reads, writes;			/* of device registers, from inside */
 	uint64_t outside_reads;			/* guest instructions that tried from outside ... */
 	uint64_t outside_ones;			/* ... and got all ones */

@@ -150,8 +150,13 @@ static bool gates(const struct hosted *h, uint64_t *base, uint64_t *size)
 static uint64_t entry_gate(const struct hosted *h, const struct gm_entry *e)
 {
 	const struct gm_gate *g = table(h, &manifest(h)->gates);
+	const struct gm_segment *s = table(h, &manifest(h)->segments);
 	uint64_t base, size;
 
+	/* unwrapped: what the kernel calls is the function itself */
+	for (unsigned i = 0; h->opt->views && i < manifest(h)->segments.count; i++)
+		if (e->moff - s[i].start < s[i].size)
+			return vm_module_base(h->vm, h->module, i) + e->moff - s[i].start;
 	if (e->gate >= manifest(h)->gates.count || !gates(h, &base, &size))
 		return 0;
 	return base + g[e->gate].offset;
@@ -177,10 +182,15 @@ uint64_t hosted_entry_flag(const struct hosted *h, uint32_t flag)
 	return 0;
 }
 
-static bool in_gates(const struct hosted *h, uint64_t gva)
+/* Does a call of this enter the module? */
+static bool enters(const struct hosted *h, uint64_t gva)
 {
+	const struct gm_entry *e = table(h, &manifest(h)->entries);
 	uint64_t base, size;
 
+	for (unsigned i = 0; h->opt->views && i < manifest(h)->entries.count; i++)
+		if (entry_gate(h, &e[i]) == gva)
+			return true;
 	return gates(h, &base, &size) && gva - base < size;
 }
 
@@ -220,7 +230,7 @@ uint64_t hosted_call(struct hosted *h, uint64_t fn, uint64_t a0, uint64_t a1, ui
 	cpu.rip = fn;
 	cpu.rflags = RFLAGS_FIXED | (h->in_irq ? 0 : saved.rflags & RFLAGS_IF);
 	hosted_put(h, cpu.gpr[GUARD_RSP], 8, image_code(guest_return));
-	if (h->callout && in_gates(h, fn))
+	if (h->callout && enters(h, fn))
 		h->callbacks++;
 	came_back = hosted_go(h, &cpu);
 	if (!h->dead)

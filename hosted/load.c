@@ -43,6 +43,7 @@ static bool check_release(const struct hosted *h, const struct blob *ko, struct 
 static bool wrap(struct hosted *h, struct error *err)
 {
 	struct wrap_options w = { .x = h->opt->x,
+				  .views = h->opt->views,
 				  .privileges = &registers_privilege,
 				  .privilege_count = 1 };
 	struct blob ko = { 0 };
@@ -209,6 +210,7 @@ bool hosted_open(struct hosted *h, const struct hosted_options *opt, struct erro
 				 .x_kind = opt->x,
 				 .trace = opt->trace,
 				 .oracle = opt->oracle,
+				 .measure = opt->measure,
 				 .log_lines = 1u << 18 };
 	struct vm_device device = { .name = "82574L",
 				    .gpa = HOSTED_NIC_GPA,

@@ -72,8 +72,11 @@ static void read_log(const struct hosted *h, struct hosted_result *r)
 		snprintf(name, sizeof(name), "%s %s", guard_event_string(l->event),
 			 guard_verdict_string(l->verdict));
 		count(&r->verdicts, name, 1);
-		if (l->event <= GUARD_ENTER_RETURN)
+		if (l->event <= GUARD_ENTER_RETURN) {
 			r->crossings++;
+			r->by_x += l->cause == GUARD_CAUSE_X;
+			r->by_fault += l->cause == GUARD_CAUSE_FETCH;
+		}
 		if (l->event == GUARD_DEPART && l->verdict == GUARD_V_OK)
 			r->departures++;
 		if (l->event == GUARD_ENTER_CALL && l->verdict == GUARD_V_OK) {
@@ -113,6 +116,8 @@ static void collect(const struct hosted *h, struct hosted_result *r)
 	sort(&r->imports);
 	sort(&r->unmodelled);
 	snprintf(r->module, sizeof(r->module), "%s", vm_module_name(h->vm, h->module));
+	r->time = vm_time(h->vm);
+	r->cost = vm_cost(h->vm);
 	r->callbacks = h->callbacks;
 	r->reads = h->nic.reads;
 	r->writes = h->nic.writes;

@@ -98,7 +98,8 @@ void kv_cross_fetch(struct kv_vcpu *v)
 	uint8_t view = v->view;
 
 	judge(v, GUARD_EV_FETCH, GUARD_CAUSE_FETCH, 0, &ev, &d);
-	if (!carry_out(v, &ev, &d))
+	/* foreign: the guard gave frames back meanwhile, and the fetch is repeated */
+	if (!carry_out(v, &ev, &d) || d.foreign)
 		return;
 	/* Unchanged: nobody takes this fetch, from a device or a hole, which a CPU would have to read. */
 	if (d.inject_gp || (view == v->view && d.cpu.rip == ev.cpu.rip))

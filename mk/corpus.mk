@@ -27,7 +27,8 @@ GUEST_LIB := $(call obj,$(GUEST_LIB_SRC))
 GUEST_PARTS := $(if $(GUEST_LD),$(wildcard corpus/guests/*/*.c corpus/guests/*/*.S))
 parts_of     = $(call obj,$(filter corpus/guests/$(1)/%,$(GUEST_PARTS)))
 MODULES   := $(MODULE_SRC:%.c=$(BUILD)/%.ko) $(if $(MODULE_SRC),$(BUILD)/corpus/modules/counter-raw.ko) \
-	     $(MODULE_SRC:corpus/modules/%.c=$(BUILD)/corpus/views/%.ko)
+	     $(MODULE_SRC:corpus/modules/%.c=$(BUILD)/corpus/views/%.ko) \
+	     $(if $(MODULE_SRC),$(BUILD)/corpus/views/counter-raw.ko)
 
 # The puppet that carries out scenarios has entry code and a linker script of its own.
 PUPPET_LD  := $(wildcard corpus/puppet/puppet.ld)
@@ -64,6 +65,10 @@ $(BUILD)/corpus/views/%.ko: corpus/modules/%.c $(BUILD)/guest-flags.stamp
 	$(call say,MODULE,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(MODULE_CFLAGS) -DUNWRAPPED -MMD -MP -MF $(@:.ko=.d) -c $< -o $@
+
+# They all are raw; scenarios and guests ask for this one by name.
+$(BUILD)/corpus/views/%-raw.ko: $(BUILD)/corpus/views/%.ko
+	$(Q)cp $< $@
 
 $(BUILD)/corpus/puppet/puppet.elf: $(call obj,$(PUPPET_SRC)) $(PUPPET_LD)
 	$(call say,LINK,$@)

@@ -117,13 +117,59 @@ static uint8_t module_index(const struct run *run, const struct scn_operand *o)
 	return m < 0 ? GUARD_VIEW_U : (uint8_t)run->index[m];
 }
 
+/*
+ * Without gates a site that the scenario names by its gate is, for entries and call-outs, the
+ * function that the gate leads to. The return kinds are judged where they come back to, which the
+ * scenario does not name: any place will do.
+ */
+static bool without_gates(struct run *run, const struct scn_operand *o, uint64_t rip, bool *met)
+{
+	const char *name = scn_word(run->s, o->sym), *what = strchr(name, ':');
+	size_t n = strlen(name);
+	char symbol[SCN_MAX_WORD];
+	uint64_t gva = 0;
+
+	if (!run->opt->views || !what)
+		return false;
+	what++;
+	if (strncmp(what, "leave-return", 12) == 0 || strncmp(what, "enter-return", 12) == 0 ||
+	    strncmp(what, "leave/%", 7) == 0)
+		return *met = true;
+	if (n > 2 && strcmp(name + n - 2, ".x") == 0)
+		n -= 2;
+	if (strncmp(what, "leave/", 6) == 0) {
+		unsigned import;
+
+		snprintf(symbol, sizeof(symbol), "%.*s", (int)(name + n - what - 6), what + 6);
+		*met = run_import(run, symbol, false, &import) &&
+		       vm_symbol_address(run->vm, "puppet_imports", &gva) &&
+		       gva + (uint64_t)PP_IMPORT_STRIDE * import == rip;
+		return true;
+	}
+	if (strncmp(what, "enter/", 6) != 0)
+		return false;
+	snprintf(symbol, sizeof(symbol), "%.*s", (int)n, name);
+	*met = vm_symbol_address(run->vm, symbol, &gva) && gva == rip;
+	return true;
+}
+
+static bool site_met(struct run *run, const struct scn_step *st, const struct scn_operand *o,
+		     uint64_t rip)
+{
+	uint64_t v;
+	bool met = false;
+
+	if (without_gates(run, o, rip, &met))
+		return met;
+	return run_constant(run, st, o, &v) && v == rip;
+}
+
 /* The first of the step's keys that the line does not meet; NULL: it meets all. */
 static const char *unmet(struct run *run, const struct scn_step *st, const struct guard_line *l)
 {
 	const struct scn_operand *o;
-	uint64_t v;
 
-	if ((o = find_key(st, PP_KEY_SITE)) && (!run_constant(run, st, o, &v) || v != l->rip))
+	if ((o = find_key(st, PP_KEY_SITE)) && !site_met(run, st, o, l->rip))
 		return "site";
 	if ((o = find_key(st, PP_KEY_ACT)) && o->addend != l->act)
 		return "act";
@@ -132,7 +178,9 @@ static const char *unmet(struct run *run, const struct scn_step *st, const struc
 	if ((o = find_key(st, PP_KEY_VIEW)) && module_index(run, o) != l->to)
 		return "view";
 	if ((o = find_key(st, PP_KEY_CAUSE)) &&
-	    strcmp(scn_word(run->s, o->sym), guard_cause_string(l->cause)) != 0)
+	    strcmp(scn_word(run->s, o->sym), guard_cause_string(l->cause)) != 0 &&
+	    !(run->opt->views && l->cause == GUARD_CAUSE_FETCH &&
+	      strcmp(scn_word(run->s, o->sym), guard_cause_string(GUARD_CAUSE_X)) == 0))
 		return "cause";
 	return NULL;
 }

@@ -173,6 +173,9 @@ static bool module_name(struct run *run, unsigned m, const char *name, bool site
 		*v = h ? h->segments.count : 0;
 		return h != NULL;
 	}
+	/* the word that an entry's slot holds: without gates the one that `call` put there */
+	if (run->opt->views && strcmp(what, "leave-return") == 0)
+		return vm_symbol_address(run->vm, "puppet_landing", v);
 	if (strncmp(what, "seg/", 4) == 0 || strncmp(what, "size/", 5) == 0)
 		return segment_name(run, m, what, v);
 	/* "GATE.x" is the address of X, where a crossing is judged */

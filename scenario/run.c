@@ -27,7 +27,9 @@ static bool wrap(struct run *run, const struct scn_module *m, struct loaded *l)
 {
 	const char *name = scn_word(run->s, m->word);
 	struct wrap_privilege p[GM_PRIVS];
-	struct wrap_options opt = { .name = name, .x = run->opt->x, .privileges = p };
+	struct wrap_options opt = {
+		.name = name, .x = run->opt->x, .privileges = p, .views = run->opt->views
+	};
 	char rel[SCN_MAX_WORD + 16];
 	char where[sizeof(run->s->name) + 16];
 
@@ -41,7 +43,7 @@ static bool wrap(struct run *run, const struct scn_module *m, struct loaded *l)
 			.last = k == GM_PRIV_IOPORT ? m->port_last : m->msr_last,
 		};
 	}
-	snprintf(rel, sizeof(rel), "modules/%s.ko", name);
+	snprintf(rel, sizeof(rel), "%s/%s.ko", run->opt->views ? "views" : "modules", name);
 	snprintf(where, sizeof(where), "%s:%u", run->s->name, m->line);
 	return (read_corpus(run, rel, &l->object) &&
 		wrap_module(&opt, rel, &l->object, &l->wrapped, run->err)) ||

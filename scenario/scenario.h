@@ -55,6 +55,7 @@ struct scenario_options {
 	uint64_t budget; /* instructions, 0: 20 million */
 	unsigned vcpus;	 /* at least; 0: as the scenario says */
 	enum gm_x_kind x;
+	bool views;		 /* modules stay as they are: views/NAME.ko, crossings are faults */
 	FILE *trace;		 /* NULL: none */
 	const char *log;	 /* verdict log goes there; NULL: nowhere */
 	struct log_copy *copy;	 /* and there, for a comparison; NULL: nowhere */

@@ -87,6 +87,14 @@ static void find_real(void)
 	real.found = true;
 }
 
+/* Mapped as data, what stands there is no code, however it decodes: the fetch is refused first. */
+static bool may_run(struct sim_space *s, uint64_t pc)
+{
+	const struct sim_region *r = sim_space_find(s, pc);
+
+	return !r || r->prot & UC_PROT_EXEC;
+}
+
 void gen_intermediate_code_x86_64(void *cpu, void *tb, int max)
 {
 	find_real();
@@ -97,6 +105,8 @@ void gen_intermediate_code_x86_64(void *cpu, void *tb, int max)
 		active->cpu = cpu;
 		memcpy(&pc, tb, sizeof(pc)); /* the first member of a block */
 		n = sim_fast && active->vcpu ? sim_insn_plan(active, pc, max) : max;
+		if (!n && !may_run(active, pc))
+			n = max;
 		if (!n) {
 			active->stop = STOP_UD;
 			active->stop_rip = pc;

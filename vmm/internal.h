@@ -153,6 +153,7 @@ struct vm {
 	struct guard *guard;
 	void *guard_memory;
 	struct oracle *oracle; /* NULL: nobody watches */
+	struct vm_cost cost;
 
 	uint8_t *ram;
 	uint64_t ram_size;

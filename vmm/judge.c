@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "vmm/internal.h"
 
@@ -24,14 +25,33 @@ void vm_record(struct vm *vm, unsigned vcpu, const struct guard_decision *d)
 	}
 }
 
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 void vm_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision *d)
 {
+	uint64_t start;
+
 	vm_place_judged(vm, ev);
+	start = vm->cfg.measure ? now() : 0;
 	if (vm->oracle)
 		vm_watch_judge(vm, ev, d);
 	else
 		guard_judge(vm->guard, ev, d);
+	if (vm->cfg.measure)
+		vm->cost.ns += now() - start;
+	vm->cost.events++;
 	vm_record(vm, ev->vcpu, d);
+}
+
+struct vm_cost vm_cost(const struct vm *vm)
+{
+	return vm->cost;
 }
 
 /* No hypercalls of our own: as an ordinary kernel sees a crossing that nobody knows, a no-op. */

@@ -43,18 +43,21 @@ static enum category category_of(const struct elfile *e, uint32_t i, const Elf64
 	return DATA;
 }
 
+/*
+ * Among code DATA is trampolines of static calls; among constants, of an unwrapped module, what shares
+ * pages with tables that the kernel sorts.
+ */
 static bool fits_category(uint32_t kind, enum category cat, bool init)
 {
 	switch (kind) {
 	case GM_SEG_TEXT:
 	case GM_SEG_GATES: return cat == TEXT && !init;
 	case GM_SEG_RODATA: return cat == RODATA && !init;
-	case GM_SEG_DATA: /* among code: trampolines of static calls */
-		return cat != RODATA && cat != PERCPU && !init;
+	case GM_SEG_DATA: return cat != PERCPU && !init;
 	case GM_SEG_PRIVATE: return (cat == DATA || cat == RO_AFTER_INIT) && !init;
 	case GM_SEG_INIT_TEXT: return cat == TEXT && init;
 	case GM_SEG_INIT_RODATA: return cat == RODATA && init;
-	case GM_SEG_INIT_DATA: return (cat == DATA || cat == RO_AFTER_INIT) && init;
+	case GM_SEG_INIT_DATA: return cat != TEXT && cat != PERCPU && init;
 	default: return cat == PERCPU;
 	}
 }

@@ -213,6 +213,29 @@ static bool at_load(const struct gm_choice *c, const struct gm_reloc *relocs)
 	return true;
 }
 
+/* Has relocating left this content there? Fields that name an import have got its address. */
+static bool is_there(struct placing *p, const struct gm_site *site, const struct gm_choice *c,
+		     const struct gm_reloc *relocs, const uint8_t *image)
+{
+	const struct gm_segment *s = vm_segments(p->m);
+	uint32_t seg = segment_of(p->m, site->moff);
+	const uint8_t *host = placing_host(p, seg, site->moff - s[seg].start);
+	uint32_t at = 0, i;
+
+	for (i = 0; i <= c->relocs; i++) {
+		const struct gm_reloc *r = &relocs[c->first_reloc + i];
+		uint32_t end = i < c->relocs ? r->moff : site->size;
+
+		if (i < c->relocs && r->kind != GM_TARGET_IMPORT)
+			return false;
+		if (end < at || end > site->size ||
+		    memcmp(host + at, image + c->bytes + at, end - at))
+			return false;
+		at = i < c->relocs ? end + (uint32_t)field_width(r->type) : end;
+	}
+	return c->relocs > 0;
+}
+
 static bool patch(struct placing *p, const struct gm_site *site, const struct gm_choice *c,
 		  const struct gm_reloc *relocs, const uint8_t *image)
 {
@@ -235,7 +258,10 @@ static bool patch(struct placing *p, const struct gm_site *site, const struct gm
 	return true;
 }
 
-/* The first choice is what stands there after loading; one that needs a kernel is passed over. */
+/*
+ * The first choice is what stands there after loading. One that leads to an import stays if the file
+ * has it; any other that needs a kernel is passed over.
+ */
 bool module_patch_sites(struct placing *p)
 {
 	const struct gm_header *h = vm_manifest(p->m);
@@ -249,6 +275,8 @@ bool module_patch_sites(struct placing *p)
 		for (k = 0; k < site[i].count; k++) {
 			const struct gm_choice *c = &choice[site[i].first + k];
 
+			if (is_there(p, &site[i], c, relocs, file + h->image.offset))
+				break;
 			if (!at_load(c, relocs))
 				continue;
 			if (!patch(p, &site[i], c, relocs, file + h->image.offset))

@@ -34,6 +34,7 @@ struct vm_config {
 	FILE *trace;		 /* --trace story, NULL: none */
 	size_t log_lines;	 /* ring size, 0: 1 << 20 */
 	enum oracle_mode oracle; /* a second judge (docs/oracle.md); engine sim only */
+	bool measure;		 /* the host's time in the core, for vm_cost() */
 };
 
 /* A module ready to load: the wrapped object, its manifest, what the administrator binds. */
@@ -222,6 +223,13 @@ uint64_t vm_boundaries(const struct vm *vm);
 uint64_t vm_schedule(struct vm *vm);
 /* Simulated time: instructions executed so far. */
 uint64_t vm_time(struct vm *vm);
+
+/* What judging has cost so far. */
+struct vm_cost {
+	uint64_t events; /* of the engine, judged by the core */
+	uint64_t ns;	 /* of the host, in the core and its callbacks; 0 without cfg.measure */
+};
+struct vm_cost vm_cost(const struct vm *vm);
 
 /*
  * Symbols: guest symbols by name; of a module "module:function" (the body itself), and its gates
