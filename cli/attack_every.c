@@ -95,7 +95,8 @@ int attack_every(const struct attack_options *o, uint64_t most, char *const ids[
 	json_t *rows = json_array();
 	int status = EXIT_USAGE;
 
-	if (!attack_cases_load(&all, ids, nids, &err)) {
+	if (!attack_cases_load(&all, o->views, ids, nids, &err) ||
+	    (o->views && !attack_cases_mark(&all, o, !nids, &err))) {
 		verb_error("attack", &err);
 		goto out;
 	}
@@ -111,6 +112,8 @@ int attack_every(const struct attack_options *o, uint64_t most, char *const ids[
 		struct sweep s = { 0 };
 		const char *note = "ok";
 
+		if (c->unrun)
+			continue;
 		if (!attack_run(&all, c, o, NULL, &err)) {
 			progress_stop();
 			verb_error("attack", &err);
