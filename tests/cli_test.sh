@@ -3,42 +3,8 @@
 #
 # The command line as a person or a script meets it: help, version, exit codes, JSON, Ctrl-C.
 set -u
-: "${BUILD:=build/release}" "${GUARDHOUSE:=$BUILD/guardhouse}"
-here=$(cd "$(dirname "$0")/.." && pwd)
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/cli.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
-# A build outside of the tree finds the scenarios too.
-export GUARDHOUSE_CORPUS=${GUARDHOUSE_CORPUS:-$here/corpus}
-passed=0 failed=0 skipped=0
-
-# check WHAT CONDITION...: runs the condition
-check() {
-	local what=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAIL: $what"
-		echo '    stdout:'
-		sed 's/^/      /' "$tmp/out" | head -n 15
-		echo '    stderr:'
-		sed 's/^/      /' "$tmp/err" | head -n 15
-	fi
-}
-
-gh() {
-	timeout 120 "$GUARDHOUSE" "$@" >"$tmp/out" 2>"$tmp/err"
-	status=$?
-}
-
-status_is() {
-	[ "$status" -eq "$1" ]
-}
-
-one_line_error() {
-	[ "$status" -eq 2 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] && [ ! -s "$tmp/out" ]
-}
+# shellcheck source=tests/support/cli.sh
+. "$(dirname "$0")/support/cli.sh"
 
 json_has() {
 	python3 -c '

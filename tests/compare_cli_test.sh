@@ -4,40 +4,8 @@
 # --engine A,B on the command line, with the simulator as both: what is printed, written, refused,
 # and when a comparison fails. And: a scenario that cannot be read stops no other.
 set -u
-: "${BUILD:=build/release}" "${GUARDHOUSE:=$BUILD/guardhouse}"
-here=$(cd "$(dirname "$0")/.." && pwd)
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/compare.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
-export GUARDHOUSE_CORPUS=$here/corpus
-passed=0 failed=0 skipped=0
-
-check() {
-	local what=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAIL: $what"
-		echo "    status ${status-}; stdout:"
-		sed 's/^/      /' "$tmp/out" | head -n 15
-		echo '    stderr:'
-		sed 's/^/      /' "$tmp/err" | head -n 15
-	fi
-}
-
-gh() {
-	timeout 120 "$GUARDHOUSE" "$@" >"$tmp/out" 2>"$tmp/err"
-	status=$?
-}
-
-status_is() {
-	[ "$status" -eq "$1" ]
-}
-
-one_line_error() {
-	[ "$status" -eq 2 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] && [ ! -s "$tmp/out" ]
-}
+# shellcheck source=tests/support/cli.sh
+. "$(dirname "$0")/support/cli.sh"
 
 json_is() {
 	python3 -c '

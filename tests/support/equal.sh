@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
 #
 # For the tests that compare the simulator with this machine's /dev/kvm; to be sourced. Without
 # /dev/kvm it ends the test with a SKIP.
