@@ -40,7 +40,8 @@ same() {
 }
 
 # KVM, if what this host does is recorded: a PVM back end, or the SVM host of the test bed, where
-# `make test-kvm` says so in KVM_HOST and the rest of this test is left to other machines.
+# `make test-kvm` says so in KVM_HOST and KVM_EMULATED and the rest of this test is left to other
+# machines. A real CPU's SVM does other things than an emulated one.
 on_kvm() {
 	local recorded=$1
 
@@ -54,9 +55,9 @@ on_kvm() {
 }
 
 host=${KVM_HOST:-$(tools/kvm-host.sh)}
-case ${KVM_HOST:+here-}$host in
-pvm | here-pvm) on_kvm pvm ;;
-here-svm)
+case ${KVM_EMULATED:+emulated-}$host in
+pvm) on_kvm pvm ;;
+emulated-svm)
 	case $(cat /sys/module/kvm_amd/parameters/npt) in
 	1 | Y) on_kvm svm-npt1 ;;
 	*) on_kvm svm-npt0 ;;
