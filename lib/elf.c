@@ -86,8 +86,12 @@ static bool check_section(const struct elfile *e, uint32_t i, struct error *err)
 		return libelf_says(e, at, err);
 	if (i == 0 && sh.sh_type != SHT_NULL)
 		return elfile_bad(e, at, err, "section 0 has type %u", sh.sh_type);
+	/* what has no type means nothing, but a file is as long as its headers say */
 	if (sh.sh_type == SHT_NULL)
-		return true;
+		return (sh.sh_size == 0 && (i || sh.sh_offset == 0)) ||
+		       elfile_bad(e, at, err, "section %u has no type, but 0x%llx bytes at 0x%llx",
+				  i, (unsigned long long)sh.sh_size,
+				  (unsigned long long)sh.sh_offset);
 	if (sh.sh_type != SHT_NOBITS && !elfile_in(e, sh.sh_offset, sh.sh_size))
 		return elfile_bad(e, at, err,
 				  "section %u: 0x%llx bytes at 0x%llx are not all in the file", i,

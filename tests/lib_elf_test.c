@@ -101,6 +101,13 @@ static void test_written_is_read(void **state)
 	assert_int_equal(elfile_rela(&r, 0, &rela), sh[RELA].sh_offset);
 	assert_memory_equal(&rela, relas, sizeof(rela));
 	elfile_close(&e);
+	/* an addend to which nothing can be added */
+	rela.r_addend = INT64_MAX - 2;
+	memcpy(file.data + sh[RELA].sh_offset, &rela, sizeof(rela));
+	assert_true(elfile_open(&e, "o.ko", &file, ET_REL, &err));
+	assert_false(elfile_relas(&e, RELA, &r, &err));
+	assert_non_null(strstr(err.text, "o.ko: offset 0x1000: an addend of 0x7ffffffffffffffd"));
+	elfile_close(&e);
 	/* an object is no executable */
 	assert_false(elfile_open(&e, "o.ko", &file, ET_EXEC, &err));
 	assert_non_null(strstr(err.text, "o.ko: offset 0x10: ELF type 1, expected 2"));
@@ -132,6 +139,9 @@ static void test_lying_section_headers(void **state)
 		const char *about;
 	} lies[] = {
 		{ 0, FIELD(sh_type), SHT_PROGBITS, "section 0 has type 1" },
+		{ 0, FIELD(sh_size), 8, "section 0 has no type, but 0x8 bytes at 0x0" },
+		{ 0, FIELD(sh_offset), 1ull << 60, "section 0 has no type" },
+		{ TEXT, FIELD(sh_type), SHT_NULL, "has no type, but" },
 		{ TEXT, FIELD(sh_offset), UINT64_MAX, "not all in the file" },
 		{ TEXT, FIELD(sh_size), UINT64_MAX - 32, "not all in the file" },
 		{ TEXT, FIELD(sh_addralign), 24, "no power of two" },

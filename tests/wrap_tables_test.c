@@ -134,11 +134,26 @@ static void imports_preserve_what_their_convention_says(void **state)
 	}
 }
 
+/* A symbol behind the end of what is left of a section would make the wrapped module unreadable. */
+static void symbols_in_emptied_tables_are_refused(void **state)
+{
+	struct blob ko = wt_compile(
+		"int init_module(void) { return 0; }\n"
+		"__asm__(\".pushsection .return_sites,\\\"a\\\"\\n.long 0\\nmark: .long 0\\n\"\n"
+		"\".popsection\");\n",
+		WT_PLAIN);
+
+	(void)state;
+	wt_refused(&ko, "symbol mark names a place in .return_sites, which is emptied");
+	blob_free(&ko);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fixups_set_the_registers_of_their_type),
 		cmocka_unit_test(other_fixups_are_refused),
+		cmocka_unit_test(symbols_in_emptied_tables_are_refused),
 		cmocka_unit_test(imports_preserve_what_their_convention_says),
 	};
 

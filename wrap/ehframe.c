@@ -416,7 +416,7 @@ bool ehframe_read(struct module *m)
 		return refuse(m, m->elf.eh.e_shoff,
 			      "neither ORC nor .eh_frame: nothing says where frames are "
 			      "(compile with -fasynchronous-unwind-tables)");
-	if (s->hdr.sh_type == SHT_NOBITS)
+	if (!s->data)
 		return refuse(m, s->file, ".eh_frame has no contents");
 	while (at < s->hdr.sh_size) {
 		struct cursor c = { m, s, at, s->hdr.sh_size, false };
