@@ -73,7 +73,7 @@ static void check(const char *path, const struct blob *in, const struct wrap_res
 	double start = cpu_now();
 	struct error err;
 
-	if (!check_module(&o, &k, &m, &report, &err)) {
+	if (!check_module(&o, &k, &m, NULL, &report, &err)) {
 		snprintf(r->why, sizeof(r->why), "%.255s", err.text);
 		r->state = BAD_MANIFEST;
 	} else if (report.faults) {

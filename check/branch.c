@@ -189,6 +189,14 @@ static void function_address(struct ck *ck, uint32_t section, const struct rel *
 
 	if (f)
 		f->taken = 1;
+	if (f && !may_enter(ck, f)) {
+		if (same(r))
+			proved(ck, CHECK_RAW_ADDRESSES, 1);
+		else
+			wrong(ck, CHECK_RAW_ADDRESSES, section, r,
+			      "the address of a function that is no chosen entry was changed");
+		return;
+	}
 	if (ck->views) {
 		if (entry_at(ck, moff) == NONE)
 			wrong(ck, CHECK_TAKEN, section, r,

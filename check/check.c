@@ -190,6 +190,8 @@ static void release(struct ck *ck)
 			      ck->undefined_used,
 			      ck->called,
 			      ck->entry_seen,
+			      ck->chosen,
+			      ck->chosen_seen,
 			      ck->import_seen,
 			      ck->import_of,
 			      ck->rows.data,
@@ -219,13 +221,15 @@ static void release(struct ck *ck)
 }
 
 bool check_module(const struct check_file *original, const struct check_file *wrapped,
-		  const struct check_file *manifest, struct check_report *report, struct error *err)
+		  const struct check_file *manifest, const struct check_options *opt,
+		  struct check_report *report, struct error *err)
 {
 	struct ck *ck = check_alloc(1, sizeof(*ck));
 	bool ok;
 
 	*report = (struct check_report){ 0 };
 	ck->report = report;
+	choose(ck, opt);
 	crypto_hash_sha256(report->digest, manifest->blob->data, manifest->blob->size);
 	ok = object_open(&ck->o, original, err) && object_open(&ck->w, wrapped, err) &&
 	     manifest_open(&ck->m, manifest, err);

@@ -38,6 +38,8 @@
 	X(TAKEN, "taken_functions", "addresses of functions, unchanged: each is an entry")         \
 	X(INNER, "inner_branches", "branches inside of the module, unchanged")                     \
 	X(ADDRESSES, "addresses", "addresses of functions lead to their enter gates")              \
+	X(RAW_ADDRESSES, "raw_addresses",                                                          \
+	  "addresses of functions that are no chosen entries, unchanged")                          \
 	X(PLACES, "places", "code addresses in tables of the kernel, and own labels, unchanged")   \
 	X(KEPT, "kept", "relocations to data, unchanged")                                          \
 	X(RAW_IMPORTS, "raw_imports", "addresses of imports that stay raw, unchanged")             \
@@ -119,13 +121,23 @@ struct check_file {
 	const struct blob *blob;
 };
 
+/* What the checker is told beside the files. */
+struct check_options {
+	/*
+	 * The functions that may be entered beside init and exit, by name, as wrapping was told
+	 * (--entries). NULL: all whose address is taken.
+	 */
+	const char *const *entries;
+	size_t entries_count;
+};
+
 /*
- * Compares the three. false: one of them cannot be used at all (err names file and offset).
+ * Compares the three. opt NULL: nothing is told. false: one of them cannot be used at all (err names file and offset).
  * Otherwise the report says what was proved, and faults > 0 that something is wrong.
  */
 bool check_module(const struct check_file *original, const struct check_file *wrapped,
-		  const struct check_file *manifest, struct check_report *report,
-		  struct error *err);
+		  const struct check_file *manifest, const struct check_options *opt,
+		  struct check_report *report, struct error *err);
 void check_report_free(struct check_report *report);
 
 #endif

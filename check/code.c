@@ -36,6 +36,39 @@ static int by_place(const void *a, const void *b)
 	return x->name < y->name ? -1 : 1;
 }
 
+static int by_word(const void *a, const void *b)
+{
+	const char *const *x = a, *const *y = b;
+
+	return strcmp(*x, *y);
+}
+
+void choose(struct ck *ck, const struct check_options *opt)
+{
+	if (!opt || !opt->entries)
+		return;
+	ck->chosen = check_alloc(opt->entries_count, sizeof(*ck->chosen));
+	ck->chosen_seen = check_alloc(opt->entries_count, 1);
+	for (size_t i = 0; i < opt->entries_count; i++)
+		ck->chosen[i] = opt->entries[i];
+	if (opt->entries_count)
+		qsort(ck->chosen, opt->entries_count, sizeof(*ck->chosen), by_word);
+	for (size_t i = 0; i < opt->entries_count; i++)
+		if (!ck->nchosen || strcmp(ck->chosen[ck->nchosen - 1], ck->chosen[i]) != 0)
+			ck->chosen[ck->nchosen++] = ck->chosen[i];
+}
+
+static bool is_chosen(struct ck *ck, const char *name)
+{
+	const char **at =
+		ck->nchosen ? bsearch(&name, ck->chosen, ck->nchosen, sizeof(*ck->chosen), by_word)
+			    : NULL;
+
+	if (at)
+		ck->chosen_seen[at - ck->chosen] = 1;
+	return at != NULL;
+}
+
 /* Functions of the original by place; what has several names is one. */
 static void collect_functions(struct ck *ck)
 {
@@ -59,6 +92,7 @@ static void collect_functions(struct ck *ck)
 				  .name = i,
 				  .init = strcmp(name, "init_module") == 0,
 				  .exit = strcmp(name, "cleanup_module") == 0,
+				  .chosen = is_chosen(ck, name),
 				  .global = ELF64_ST_BIND(y->st_info) != STB_LOCAL };
 		set_bit(ck->w.sec[y->st_shndx].functions, f->value);
 	}
@@ -70,6 +104,7 @@ static void collect_functions(struct ck *ck)
 			f[n - 1].init |= f[i].init;
 			f[n - 1].exit |= f[i].exit;
 			f[n - 1].global |= f[i].global;
+			f[n - 1].chosen |= f[i].chosen;
 			if (f[i].size > f[n - 1].size)
 				f[n - 1].size = f[i].size;
 			continue;

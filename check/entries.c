@@ -76,7 +76,9 @@ static void entry(struct ck *ck, uint32_t i, const struct fn *f, bool has_name)
 		bad_entry(ck, i, "its flags are not those of init, exit, init code or none");
 	else if (ck->enter_gate[i] != e->gate)
 		bad_entry(ck, i, "no gate leads to it");
-	else if (!f->taken && (ck->linux_module || !f->global))
+	else if (!may_enter(ck, f))
+		bad_entry(ck, i, "is not among the chosen entries");
+	else if (!f->taken && !f->chosen && (ck->linux_module || !f->global))
 		bad_entry(ck, i, "nothing takes the address of this function");
 	else
 		proved(ck, CHECK_ENTRIES, 1);
@@ -146,6 +148,15 @@ static void privileges(struct ck *ck)
 		      "private memory and the privilege for it do not go together");
 }
 
+/* Each name that was chosen is a function's. */
+static void chosen_names(struct ck *ck)
+{
+	for (size_t i = 0; i < ck->nchosen; i++)
+		if (!ck->chosen_seen[i])
+			fault(ck, CHECK_ENTRIES, ck->o.elf.path, ck->o.elf.eh.e_shoff,
+			      "no function %s, which was chosen as an entry", ck->chosen[i]);
+}
+
 void check_entries(struct ck *ck)
 {
 	uint8_t *names = named(ck), *found = check_alloc(ck->m.h->entries.count, 1);
@@ -160,7 +171,10 @@ void check_entries(struct ck *ck)
 		if (k != NONE) {
 			found[k] = 1;
 			entry(ck, k, f, names[k]);
-		} else if (!ck->linux_module && f->global) {
+		} else if (f->chosen) {
+			fault(ck, CHECK_ENTRIES, ck->m.path, ck->m.h->entries.offset,
+			      "no entry for %s, which was chosen", sym_name(&ck->o, f->name));
+		} else if (!ck->linux_module && f->global && may_enter(ck, f)) {
 			fault(ck, CHECK_ENTRIES, ck->m.path, ck->m.h->entries.offset,
 			      "no entry for %s, which a loader finds by its name",
 			      sym_name(&ck->o, f->name));
@@ -171,6 +185,7 @@ void check_entries(struct ck *ck)
 			bad_entry(ck, i, "no function starts there");
 		man_uses_name(ck, ck->m.entries[i].name, NULL);
 	}
+	chosen_names(ck);
 	retsites(ck);
 	privileges(ck);
 	free(names);
@@ -241,13 +256,25 @@ static bool has_version(const uint8_t *const *v, size_t n, const char *name)
 /* A kernel with module versions refuses a symbol that has none. */
 void check_crcs(struct ck *ck)
 {
-	uint32_t index = sec_named(&ck->o, "__versions");
+	uint32_t index = sec_named(&ck->o, "__versions"), undefined = 0;
 	const struct sec *w = &ck->w.sec[index];
 	const uint8_t **v;
 	size_t n, old;
 
-	if (!index || !w->data)
+	if (!index) {
+		for (uint32_t i = 1; i < ck->w.nsym; i++)
+			undefined += ck->w.sym[i].st_shndx == SHN_UNDEF;
+		if (undefined)
+			note(ck, CHECK_NOTE_UNPROVED,
+			     "that a kernel takes %u symbols without a CRC: the original has none",
+			     undefined);
 		return;
+	}
+	if (w->hdr.sh_size && !w->data) {
+		fault(ck, CHECK_CRCS, ck->w.elf.path, elfile_section_at(&ck->w.elf, index),
+		      "%s: without contents", w->name);
+		return;
+	}
 	n = w->hdr.sh_size / VERSION_BYTES;
 	old = ck->o.sec[index].hdr.sh_size / VERSION_BYTES;
 	if (w->hdr.sh_size % VERSION_BYTES) {

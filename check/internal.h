@@ -99,7 +99,7 @@ struct fn {
 	uint32_t section;
 	uint32_t value, size;
 	uint32_t name; /* a symbol */
-	uint8_t init, exit, global, taken;
+	uint8_t init, exit, global, taken, chosen;
 	/* entries.c */
 	uint32_t own;	 /* bytes below its slot where unwind rows count from RSP */
 	uint32_t pushed; /* sum of all that its instructions take off RSP */
@@ -173,6 +173,9 @@ struct ck {
 	struct object o, w;
 	struct manifest m;
 	struct check_report *report;
+	const char **chosen;	  /* the chosen entries, sorted; NULL: all may be entered */
+	uint8_t *chosen_seen;	  /* is there a function of that name? */
+	size_t nchosen;
 
 	bool linux_module;
 	bool views; /* not wrapped: the object must be the original, and crossings are faults */
@@ -356,6 +359,13 @@ void follow_address(struct ck *ck, uint32_t section, const struct rel *r, int64_
 struct place w_place(const struct ck *ck, uint32_t sym, int64_t addend);
 struct place o_place(const struct ck *ck, uint32_t sym, int64_t addend);
 /* The function that starts there, or that holds it; NULL. */
+/* May it be entered? All may, unless the entries were chosen. */
+static inline bool may_enter(const struct ck *ck, const struct fn *f)
+{
+	return !ck->chosen || f->chosen || f->init || f->exit;
+}
+/* Before the files are looked at: which functions were chosen as entries. */
+void choose(struct ck *ck, const struct check_options *opt);
 struct fn *fn_at(struct ck *ck, uint32_t section, uint32_t offset);
 struct fn *fn_around(struct ck *ck, uint32_t section, uint32_t offset);
 /* The entry at a moff, NONE. */

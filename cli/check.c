@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "check/check.h"
+#include "cli/entry_list.h"
 #include "cli/json.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
@@ -21,7 +22,9 @@ static void help(void)
 	       "wraps. Prints what was proved, by class with counts, and what was not.\n"
 	       "ORIGINAL may be compressed (.ko.xz, .ko.zst).\n"
 	       "Exit codes: 0 proved, 1 a fault was found, 2 bad input.\n\n"
-	       "      --json   the same as JSON\n");
+	       "      --entries FILE  the functions that the module was wrapped with as its entries;\n"
+	       "                      proves that it has these, init and exit, and no other\n"
+	       "      --json          the same as JSON\n");
 }
 
 static const char *const note_titles[CHECK_NOTES] = {
@@ -127,7 +130,7 @@ static int print_json(const char *wrapped, const struct check_report *r)
 	return r->faults ? EXIT_VIOLATION : EXIT_EXPECTED;
 }
 
-static int check(const char *const path[3], bool as_json)
+static int check(const char *const path[3], const struct check_options *opt, bool as_json)
 {
 	struct blob blob[3] = { { 0 } };
 	struct check_file file[3];
@@ -143,7 +146,7 @@ static int check(const char *const path[3], bool as_json)
 	}
 	if (n < 3) {
 		rc = verb_error("check", &err);
-	} else if (!check_module(&file[0], &file[1], &file[2], &report, &err)) {
+	} else if (!check_module(&file[0], &file[1], &file[2], opt, &report, &err)) {
 		rc = verb_error("check", &err);
 		check_report_free(&report);
 	} else {
@@ -157,19 +160,25 @@ static int check(const char *const path[3], bool as_json)
 
 int verb_check(int argc, char **argv)
 {
-	enum { OPT_JSON = 256 };
+	enum { OPT_JSON = 256, OPT_ENTRIES };
 	static const struct option options[] = {
+		{ "entries", required_argument, NULL, OPT_ENTRIES },
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
+	const char *entries = NULL;
+	struct check_options opt = { 0 };
+	struct entry_list list = { 0 };
+	struct error err;
 	bool json = false;
-	int c;
+	int c, rc;
 
 	optind = 0;
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {
+		case OPT_ENTRIES: entries = optarg; break;
 		case OPT_JSON: json = true; break;
 		case 'h': help(); return EXIT_EXPECTED;
 		default:
@@ -179,6 +188,12 @@ int verb_check(int argc, char **argv)
 	}
 	if (optind + 3 != argc)
 		return verb_usage("check", "expected: ORIGINAL WRAPPED MANIFEST");
-	return check((const char *const[3]){ argv[optind], argv[optind + 1], argv[optind + 2] },
-		     json);
+	if (entries && !entry_list_read(&list, entries, &err))
+		return verb_error("check", &err);
+	opt.entries = list.names;
+	opt.entries_count = list.count;
+	rc = check((const char *const[3]){ argv[optind], argv[optind + 1], argv[optind + 2] }, &opt,
+		   json);
+	entry_list_free(&list);
+	return rc;
 }

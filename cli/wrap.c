@@ -10,13 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/entry_list.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "cli/wrap_all.h"
 #include "wrap/wrap.h"
 
 #define MAX_PRIVATE 16u
-#define MAX_ENTRY_FILE (4u << 20)
 
 static const char *const privilege_kinds[GM_PRIVS] = {
 	[GM_PRIV_PRIVATE] = "private", [GM_PRIV_DEVICE] = "device", [GM_PRIV_MWAIT] = "mwait",
@@ -93,54 +93,6 @@ static char *default_manifest(const char *output)
 	if (n > 3 && strcmp(output + n - 3, ".ko") == 0)
 		n -= 3;
 	return asprintf(&path, "%.*s.manifest", (int)n, output) < 0 ? NULL : path;
-}
-
-/* The lines of --entries, cut up in place. */
-struct entry_list {
-	struct blob text;
-	const char **names;
-};
-
-static void free_entries(struct entry_list *l)
-{
-	blob_free(&l->text);
-	free(l->names);
-}
-
-static bool read_entries(struct entry_list *l, const char *path, struct wrap_options *opt,
-			 struct error *err)
-{
-	size_t lines = 1, n = 0;
-	char *grown, *save = NULL;
-
-	if (!blob_read(&l->text, path, MAX_ENTRY_FILE, err))
-		return false;
-	grown = realloc(l->text.data, l->text.size + 1);
-	if (grown) {
-		l->text.data = (uint8_t *)grown;
-		grown[l->text.size] = 0;
-		for (size_t i = 0; i < l->text.size; i++)
-			lines += grown[i] == '\n';
-		l->names = calloc(lines, sizeof(*l->names));
-	}
-	if (!l->names) {
-		free_entries(l);
-		return error_set(err, "%s: out of memory", path);
-	}
-	for (char *line = strtok_r(grown, "\r\n", &save); line;
-	     line = strtok_r(NULL, "\r\n", &save)) {
-		char *end = line + strcspn(line, "#");
-
-		line += strspn(line, " \t");
-		while (end > line && (end[-1] == ' ' || end[-1] == '\t'))
-			end--;
-		*(end > line ? end : line) = 0;
-		if (*line)
-			l->names[n++] = line;
-	}
-	opt->entries = l->names;
-	opt->entries_count = n;
-	return true;
 }
 
 static unsigned cpus(void)
@@ -279,8 +231,10 @@ int verb_wrap(int argc, char **argv)
 		return verb_usage("wrap", "-o OUT.ko is missing");
 	if (all && (manifest || opt.name || entries))
 		return verb_usage("wrap", "--manifest, --name and --entries are for one module");
-	if (entries && !read_entries(&list, entries, &opt, &err))
+	if (entries && !entry_list_read(&list, entries, &err))
 		return verb_error("wrap", &err);
+	opt.entries = list.names;
+	opt.entries_count = list.count;
 	own = manifest || all ? NULL : default_manifest(output);
 	if (all)
 		ok = wrap_all(&opt, all, output, jobs ? (unsigned)jobs : cpus(), json, &err);
@@ -289,6 +243,6 @@ int verb_wrap(int argc, char **argv)
 	else
 		ok = error_set(&err, "%s: out of memory", output);
 	free(own);
-	free_entries(&list);
+	entry_list_free(&list);
 	return ok ? EXIT_EXPECTED : verb_error("wrap", &err);
 }

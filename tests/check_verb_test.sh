@@ -118,6 +118,32 @@ for i in 0 1 2; do
 	said 'offset 0x' "file $i: cut short"
 done
 
+# a choice of entries
+printf '# two of many\r\n\ttarget_check\r\n  target_raise # the other\n\n' >"$tmp/two"
+printf 'target_check\rtarget_raise\rtarget_leak\r' >"$tmp/three"
+printf 'target_check\n' >"$tmp/one"
+printf 'target_check\0target_raise\n' >"$tmp/zero"
+"$GUARDHOUSE" wrap "$mods/target.ko" -o "$tmp/e.ko" -m "$tmp/e.manifest" --entries "$tmp/two" \
+	>"$tmp/out" 2>"$tmp/err" || fail 'wrap --entries'
+chosen=("$mods/target.ko" "$tmp/e.ko" "$tmp/e.manifest")
+check "${chosen[@]}" --entries "$tmp/two"
+expect 0 'a choice of entries'
+said '^ +4  entries' 'a choice of entries'
+said '^ +[0-9]+  addresses of functions that are no chosen entries' 'a choice of entries'
+check "${chosen[@]}"
+expect 1 'a choice that check was not told'
+check "${chosen[@]}" --entries "$tmp/one"
+expect 1 'an entry more than chosen'
+said 'target_raise.* is not among the chosen entries' 'an entry more than chosen'
+check "${chosen[@]}" --entries "$tmp/three"
+expect 1 'an entry less than chosen'
+said 'no entry for target_leak' 'an entry less than chosen'
+check "${chosen[@]}" --entries "$tmp/zero"
+expect 2 'a list with a byte 0'
+said 'zero: offset 0xc: ' 'a list with a byte 0'
+check "${chosen[@]}" --entries "$tmp/missing"
+expect 2 'a list that is not there'
+
 # a module that stays as it is
 cp "$BUILD/corpus/views/counter.ko" "$tmp/vo.ko" || exit 1
 if "$GUARDHOUSE" wrap --mode views "$tmp/vo.ko" -o "$tmp/vw.ko" -m "$tmp/vw.manifest" \

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct check_report report;
 	struct error err;
 
-	check_module(&original, &wrapped, &manifest, &report, &err);
+	check_module(&original, &wrapped, &manifest, NULL, &report, &err);
 	check_report_free(&report);
 	blob_free(&o);
 	blob_free(&w);

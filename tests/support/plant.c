@@ -104,10 +104,16 @@ const char *plant_symbol_name(struct blob *b, uint32_t i)
 
 enum plant_verdict plant_check(const struct plant *p, struct check_report *r, struct error *err)
 {
+	return plant_check_told(p, NULL, r, err);
+}
+
+enum plant_verdict plant_check_told(const struct plant *p, const struct check_options *opt,
+				    struct check_report *r, struct error *err)
+{
 	const struct check_file o = { "o.ko", &p->o }, w = { "w.ko", &p->w },
 				m = { "w.manifest", &p->m };
 
-	if (!check_module(&o, &w, &m, r, err))
+	if (!check_module(&o, &w, &m, opt, r, err))
 		return PLANT_BAD_INPUT;
 	return r->faults ? PLANT_FAULT : PLANT_PROVED;
 }

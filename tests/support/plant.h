@@ -29,5 +29,8 @@ const char *plant_symbol_name(struct blob *b, uint32_t i);
 enum plant_verdict { PLANT_PROVED, PLANT_FAULT, PLANT_BAD_INPUT };
 /* r: freed by the caller, whatever is returned. */
 enum plant_verdict plant_check(const struct plant *p, struct check_report *r, struct error *err);
+/* The same by a checker that is told more. */
+enum plant_verdict plant_check_told(const struct plant *p, const struct check_options *opt,
+				    struct check_report *r, struct error *err);
 
 #endif
