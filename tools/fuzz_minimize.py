@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Makes a find of a fuzzer small: fuzz_minimize.py PROGRAM INPUT OUTPUT
 
-PROGRAM is a target with libFuzzer or with fuzz/replay.c. First the input gets shorter, then what is
-left gets zero, as long as the program fails in the same way (same place, same words).
+PROGRAM is a target with libFuzzer or with fuzz/replay.c. What can be zero becomes zero, then what can
+go goes, as long as the program fails in the same way (same place, same words). OUTPUT always holds
+the smallest so far: Ctrl-C when it is small enough.
 """
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,6 +46,7 @@ def main():
         return 1
     with open(path, "rb") as f:
         data = bytearray(f.read())
+    shutil.copyfile(path, out)
     before = len(data)
     with tempfile.TemporaryDirectory() as folder:
         trial = os.path.join(folder, "input")
@@ -53,7 +56,7 @@ def main():
                 f.write(candidate)
             return failure(program, trial) == want
 
-        for zero in (False, True):
+        for zero in (True, False):
             size = len(data) // 2
             while size:
                 at = 0
@@ -62,6 +65,8 @@ def main():
                     new = bytes(len(old)) if zero else b""
                     if (old != new) and same(data[:at] + new + data[at + size:]):
                         data[at:at + size] = new
+                        with open(out, "wb") as f:
+                            f.write(data)
                     if zero or data[at:at + size] == old:
                         at += size
                 # last bytes one by one only in what is small
@@ -69,8 +74,6 @@ def main():
                 if sys.stderr.isatty():
                     print(f"\r\033[K{len(data)} bytes, {sum(b != 0 for b in data)} of them not zero",
                           end="", file=sys.stderr)
-    with open(out, "wb") as f:
-        f.write(data)
     print(f"{want}: {before} bytes, now {len(data)}, {sum(b != 0 for b in data)} of them not zero")
     return 0
 
