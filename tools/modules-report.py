@@ -8,6 +8,13 @@ import sys
 
 WANTED = 4000  # modules wrapped and proved
 
+# Time must grow with size and not faster. One measurement may be off by half on a busy machine, so it
+# is a line through many modules that is judged, and the largest one against all that are smaller by
+# two to sixteen. Time that grew with the square would give 4 and about 5.
+LARGE = 100_000  # bytes of code
+TWICE_MOST = 2.5
+LARGEST_MOST = 1.7
+
 SUMS = [
     ("code", "bytes of code"),
     ("instructions", "instructions"),
@@ -84,6 +91,26 @@ def timing(rows, run):
     return out
 
 
+def growth(rows):
+    """Of wrap and of check: what twice the code costs (least squares over the logarithms of large
+    modules), and a byte of the largest module against one of modules a sixteenth to half its size."""
+    large = sorted((r for r in rows if r["state"] == "proved" and int(r["code"]) >= LARGE),
+                   key=lambda r: int(r["code"]))
+    if len(large) < 10:
+        return None
+    top = large[-1]
+    band = [r for r in large if int(top["code"]) / 16 <= int(r["code"]) <= int(top["code"]) / 2]
+    out = {"largest": top["module"].split("/")[-1], "modules": len(large), "band": len(band)}
+    for key in ("wrap_s", "check_s"):
+        points = [(math.log(int(r["code"])), math.log(max(float(r[key]), 1e-6))) for r in large]
+        mx, my = (sum(p[i] for p in points) / len(points) for i in (0, 1))
+        slope = (sum((x - mx) * (y - my) for x, y in points)
+                 / sum((x - mx) ** 2 for x, _ in points))
+        per = sum(float(r[key]) for r in band) / max(1, sum(int(r["code"]) for r in band))
+        out[key] = (2 ** slope, float(top[key]) / int(top["code"]) / per if per else math.inf)
+    return out
+
+
 def report(rows, run, version, refused):
     proved = [r for r in rows if r["state"] == "proved"]
     out = ["# All modules of Debian's kernel package", ""]
@@ -126,6 +153,16 @@ def report(rows, run, version, refused):
     ])
     out += ["CPU time by size, nanoseconds for each byte of code:", ""]
     table(out, ["bytes of code", "modules", "wrap", "check"], timing(rows, run))
+    g = growth(rows)
+    if g:
+        out += [f"Does the time grow with the size and not faster? A line through the {g['modules']} modules of",
+                f"{LARGE:,} bytes of code and more; and a byte of {g['largest']}, the largest, against one of the",
+                f"{g['band']} that are a sixteenth to half as large. `make test-modules` fails above {TWICE_MOST} and",
+                f"{LARGEST_MOST}.", ""]
+        table(out, ["", "wrap", "check"],
+              [["twice the size costs, times"] + [f"{g[k][0]:.2f}" for k in ("wrap_s", "check_s")],
+               [f"a byte of {g['largest']} costs, times"]
+               + [f"{g[k][1]:.2f}" for k in ("wrap_s", "check_s")]])
     out += ["<!-- /measured -->", ""]
     return "\n".join(out)
 
@@ -157,6 +194,13 @@ def judge(rows, refused, known):
         bad.append(f"{name}: refused, but not in the list: {refused[name]}")
     for name in sorted(set(known) - set(refused)):
         bad.append(f"{name}: in the list of refused modules, but not refused")
+    g = growth(rows)
+    if not g:
+        bad.append(f"too few modules of {LARGE} bytes of code to tell how time grows with size")
+    for key in ("wrap_s", "check_s") if g else ():
+        if g[key][0] > TWICE_MOST or g[key][1] > LARGEST_MOST:
+            bad.append(f"{key[:-2]}: twice the size costs {g[key][0]:.2f} times as much, a byte of "
+                       f"{g['largest']} {g[key][1]:.2f} times one of smaller modules")
     if proved < WANTED:
         bad.append(f"only {proved} modules wrapped and proved; {WANTED} are wanted")
     return bad
