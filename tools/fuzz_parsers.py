@@ -271,7 +271,7 @@ def report(path, targets, totals, still_open):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    p.add_argument("--seconds", type=int, default=3600, help="in all (default: an hour)")
+    p.add_argument("--seconds", type=int, default=3600, help="in all (default: an hour); 0: only try the finds again")
     p.add_argument("--each", type=int, help="seconds for each target and engine instead")
     p.add_argument("--engines", default=",".join(ENGINES))
     p.add_argument("--targets", default=",".join(TARGETS))
@@ -284,7 +284,7 @@ def main():
     weights = sum(TARGETS.get(t.name, 1) for t in targets) * len(engines)
     state = f"{args.dir}/campaign.json"
     totals, status, interrupted = load(state), Status(), False
-    turns = [(t, e) for t in targets for e in engines]
+    turns = [(t, e) for t in targets for e in engines] if args.seconds or args.each else []
     for i, (target, engine) in enumerate(turns):
         seconds = args.each or max(1, args.seconds * TARGETS.get(target.name, 1) // weights)
         got = totals.setdefault(f"{target.name} {engine}",
