@@ -50,6 +50,10 @@ class Target:
         return [self.program("libfuzzer"), f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}",
                 f"-malloc_limit_mb={self.allocation}", *more]
 
+    def found_by(self, engine):
+        return [f"{self.finds}/{n}" for n in os.listdir(self.finds)
+                if n.startswith("afl-") == (engine == "afl")]
+
     def environment(self, engine):
         env = dict(os.environ)
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
@@ -245,9 +249,10 @@ def report(path, targets, totals, still_open):
            "`make fuzz-parsers`: everything that reads a file which somebody else may have made, under",
            "AddressSanitizer (leaks too) and UBSan, with a limit on time and on memory for each input.",
            "`docs/fuzzing.md` says what each target does and asks. Sums over all runs in this folder;",
-           "edges are those of the last one, and each engine counts its own way.", "",
-           "| target | engine | seconds | executions | a second | edges | of | finds open |",
-           "|---|---|--:|--:|--:|--:|--:|--:|"]
+           "edges are those of the last one, out of all in the program, and each engine counts its own way.",
+           "`open`: finds that the present programs still fail on.", "",
+           "| target | engine | seconds | executions | a second | edges | of | finds | open |",
+           "|---|---|--:|--:|--:|--:|--:|--:|--:|"]
     seconds = executions = 0
     for target in targets:
         for engine in ENGINES:
@@ -258,8 +263,10 @@ def report(path, targets, totals, still_open):
             executions += got["executions"]
             out.append(f"| `{target.name}` | {engine} | {got['seconds']:,.0f} | {got['executions']:,} | "
                        f"{got['executions'] / max(1, got['seconds']):,.0f} | {got['edges']:,} | "
-                       f"{got['of']:,} | {len(still_open[target.name])} |")
-    out += [f"| all | | {seconds:,.0f} | {executions:,} | | | | "
+                       f"{got['of']:,} | {len(target.found_by(engine))} | "
+                       f"{len([x for x in still_open[target.name].values() if x in target.found_by(engine)])} |")
+    finds = sum(len(t.found_by(e)) for t in targets for e in ENGINES)
+    out += [f"| all | | {seconds:,.0f} | {executions:,} | | | | {finds} | "
             f"{sum(len(x) for x in still_open.values())} |", "",
             "## Inputs kept", "",
             "What was found before, minimised, run by `make test` (`corpus/regressions/README.md`).", "",
