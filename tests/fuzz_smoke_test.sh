@@ -72,7 +72,7 @@ for engine in libfuzzer afl; do
 			skip 'no AFL++ (make fuzz-parsers installs it)'
 			continue
 		fi
-		export AFL_QUIET=1 AFL_FAST_CAL=1
+		export AFL_QUIET=1
 	fi
 	if ! build $engine; then
 		fail "build for $engine"
