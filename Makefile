@@ -332,9 +332,9 @@ corpus-debian:
 install: all
 	@tools/install.sh "$(BUILD)" "$(DESTDIR)$(PREFIX)"
 
-## clean          remove what was built; keeps the downloaded kernel package
+## clean          remove what was built; keeps the downloaded kernel package and what fuzzers found
 clean:
-	@for d in build/*; do case $$d in build/debian) ;; *) rm -rf "$$d" ;; esac; done
+	@for d in build/*; do case $$d in build/debian | build/fuzz) ;; *) rm -rf "$$d" ;; esac; done
 
 ## distclean      remove build/ altogether
 distclean:
