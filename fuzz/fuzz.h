@@ -23,8 +23,14 @@ struct blob fuzz_blob(const uint8_t *data, size_t size);
 struct blob fuzz_take(const uint8_t **data, size_t *size, size_t n);
 /* Cuts a little-endian number off the front; 0 if there are not enough bytes. */
 uint32_t fuzz_number(const uint8_t **data, size_t *size);
-/* A property of every input: says what does not hold, and aborts. */
-void fuzz_must(bool holds, const char *what);
+/* Says what does not hold, and aborts. */
+void fuzz_broken(const char *what) __attribute__((noreturn));
+/* A property of every input. */
+static inline void fuzz_must(bool holds, const char *what)
+{
+	if (!holds)
+		fuzz_broken(what);
+}
 
 /*
  * REGISTER in a guard of its own, whose VMM does nothing, and UNREGISTER again. The binding's digest

@@ -39,7 +39,7 @@ static void die(const char *what)
 static void put(const char *target, const char *name, const char *tag, const void *data,
 		size_t size)
 {
-	char *folder, *path;
+	char *folder = NULL, *path = NULL;
 	struct error err;
 
 	if (asprintf(&folder, "%s/%s", out, target) < 0 ||
