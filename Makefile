@@ -112,7 +112,7 @@ ifeq ($(VARIANT),release)
 PROOF := $(if $(GUARD_SRC),$(BUILD)/freestanding.ok)
 endif
 
-.PHONY: all run test lint format asan coverage bench mutants oracle-mutants corpus-debian install test-kvm test-boot test-modules clean distclean help
+.PHONY: all run test lint format asan coverage bench mutants oracle-mutants without attacks corpus-debian install test-kvm test-boot test-modules clean distclean help
 .PHONY: tests model-tests benches corpus FORCE
 
 ## all            build the binary, the core's archive and the guests (default; installs nothing)
@@ -310,6 +310,20 @@ oracle-mutants:
 	@$(SUBMAKE) all
 	@tools/oracle_mutants.py --build $(BUILD) --cc "$(CC)" --cflags "$(GUARD_ENV)" --dirs "$(HOST_DIRS)" \
 		--ldflags=" $(LDFLAGS)" --ldlibs=" $(LDLIBS)" --out results/oracle-mutants.md $(M)
+
+## without        the test build for guardhouse attack --without CHECK, in build/without
+WITHOUT = tools/without.py --build $(BUILD) --out build/without --cc "$(CC)" --cflags "$(GUARD_ENV)" \
+	--dirs "$(HOST_DIRS)" --ldflags=" $(LDFLAGS)" --ldlibs=" $(LDLIBS)"
+without:
+	@tools/deps.sh build
+	@$(SUBMAKE) all
+	@$(WITHOUT) --only-build
+
+## attacks        every attack, and what succeeds with each check removed, into results/attacks.md
+attacks:
+	@tools/deps.sh build
+	@$(SUBMAKE) all
+	@$(WITHOUT) --report results/attacks.md $(M)
 
 ## idle           exits and wake-up delays of MWAIT, HLT and adaptive, into results/idle.md
 .PHONY: idle

@@ -29,6 +29,8 @@ static void help(void)
 	       "  --json        report in JSON\n"
 	       "  --markdown    print the table as Markdown\n"
 	       "  --no-oracle   without the oracle, which watches on engine sim (docs/oracle.md)\n"
+	       "  --without CHECK[,CHECK]  with these checks of the core removed, the oracle alone as\n"
+	       "                judge; needs the test build of `make without`; `list` tells them\n"
 	       "  --oracle-alone  the oracle, but not its reference model\n"
 	       "  --seeds N     a race runs with N seeds from S on (default 50); it must end as it\n"
 	       "                says with each, and nine in ten schedules must differ\n"
@@ -374,7 +376,8 @@ enum {
 	OPT_VCPUS,
 	OPT_EVERY,
 	OPT_ORACLE_ALONE,
-	OPT_MODE
+	OPT_MODE,
+	OPT_WITHOUT
 };
 
 int verb_attack(int argc, char **argv)
@@ -396,13 +399,14 @@ int verb_attack(int argc, char **argv)
 		{ "oracle", no_argument, NULL, OPT_ORACLE },
 		{ "no-oracle", no_argument, NULL, OPT_NO_ORACLE },
 		{ "oracle-alone", no_argument, NULL, OPT_ORACLE_ALONE },
+		{ "without", required_argument, NULL, OPT_WITHOUT },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct attack_options o = {
 		.engines = { { &sim_engine }, 1 }, .seed = 1, .seeds = 50, .oracle = ORACLE_MODEL
 	};
-	const char *module = NULL;
+	const char *module = NULL, *without = NULL;
 	bool only_list = false, demo = false, x_given = false;
 	uint64_t timeout = 0, n = 0, every = 0;
 	struct error err;
@@ -419,6 +423,7 @@ int verb_attack(int argc, char **argv)
 		case OPT_ORACLE: o.oracle = ORACLE_MODEL; break;
 		case OPT_NO_ORACLE: o.oracle = ORACLE_OFF; break;
 		case OPT_ORACLE_ALONE: o.oracle = ORACLE_ALONE; break;
+		case OPT_WITHOUT: without = optarg; break;
 		case OPT_MARKDOWN: o.markdown = true; break;
 		case OPT_SEED:
 			if (!option_number(optarg, UINT64_MAX, &o.seed))
@@ -465,6 +470,10 @@ int verb_attack(int argc, char **argv)
 		default: return verb_usage("attack", "no option %s", argv[optind - 1]);
 		}
 	}
+	if (without && !attack_is_without(without))
+		return attack_without(without, argc, argv);
+	if (without && o.oracle == ORACLE_MODEL)
+		o.oracle = ORACLE_ALONE;
 	ids = argv + optind;
 	nids = argc - optind;
 	if (!x_given)

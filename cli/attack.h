@@ -87,6 +87,14 @@ int attack_every(const struct attack_options *o, uint64_t most, char *const ids[
 /* cli/attack_both.c: the catalogue on two engines, with their verdict logs compared. */
 int attack_both(const struct attack_options *o, char *const ids[], int nids);
 
+/*
+ * cli/attack_without.c: runs the test build whose core lacks these checks (names with commas;
+ * "list" prints them) with the verb's arguments. Returns an exit code, if at all.
+ */
+int attack_without(const char *checks, int argc, char **argv);
+/* Is this that very test build, with these checks removed? */
+bool attack_is_without(const char *checks);
+
 /* cli/demo.c: what `make run` shows. */
 int attack_demo(const struct attack_options *o);
 

@@ -1,0 +1,327 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""What does each check of the core hold? `guardhouse` with checks removed, and results/attacks.md.
+
+tests/without-checks.json lists the checks: a name, the verdict it gives, the file, the expression
+(`text`, exactly once in the file, or in the piece `inside` that is itself there exactly once) and
+what stands in its place when it is removed (`becomes`). Blanks in them match any white space. The
+core holds no hooks: they are put into a copy, linked as build/without/guardhouse, whose
+GUARDHOUSE_WITHOUT=NAME,... selects what is removed. `guardhouse attack --without` runs that.
+
+Each check also says what happens then (`shown`): the scenario, the further checks that must go
+(`also`), and the proof. A proof is never a verdict that differs: it is the guarantee that the
+oracle, without its reference model, saw broken in what really ran, or `crash` or `endless` (G6).
+A check whose loss no scenario shows has no `shown`; it is told as open. The run fails if a row is
+not as claimed, or if a row without claim turns out to be shown (then --learn writes it down).
+"""
+
+import argparse
+import concurrent.futures
+import glob
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+LIST = "tests/without-checks.json"
+VARIABLE = "GUARDHOUSE_WITHOUT"
+CHUNK = 40  # scenarios in one process
+
+HEADER = "extern const unsigned char gw_off[];\n"
+RUNTIME = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+unsigned char gw_off[%d];
+static const char *const names[] = { %s };
+
+/* Which checks are removed: before main(), so that nothing runs with another core. */
+__attribute__((constructor)) static void gw_start(void)
+{
+	const char *at = getenv("%s");
+
+	while (at && *at) {
+		size_t n = strcspn(at, ","), i = 0;
+
+		while (i < sizeof(names) / sizeof(*names) &&
+		       (strlen(names[i]) != n || memcmp(names[i], at, n) != 0))
+			i++;
+		if (i == sizeof(names) / sizeof(*names)) {
+			fprintf(stderr, "guardhouse attack: --without %%.*s: no such check (--without list)\n",
+				(int)n, at);
+			exit(2);
+		}
+		gw_off[i] = 1;
+		at += n + (at[n] == ',');
+	}
+}
+"""
+
+
+class Bad(Exception):
+    pass
+
+
+def pattern(text):
+    return re.compile(r"\s+".join(re.escape(w) for w in text.split()))
+
+
+def once(text, source, start, end, what):
+    found = list(pattern(text).finditer(source, start, end))
+    if len(found) != 1:
+        raise Bad("%s: found %d times, not once: %s" % (what, len(found), text))
+    return found[0].start(), found[0].end()
+
+
+def rewrite(checks, file, source):
+    """The file with every check of it switched; several may replace the same expression."""
+    places = {}
+    for n, c in enumerate(checks):
+        if c["file"] != file:
+            continue
+        what = "%s: %s, check %s" % (LIST, file, c["check"])
+        start, end = 0, len(source)
+        if "inside" in c:
+            start, end = once(c["inside"], source, start, end, what)
+        places.setdefault(once(c["text"], source, start, end, what), []).append((n, c["becomes"]))
+    last = len(source)
+    for (start, end), switches in sorted(places.items(), reverse=True):
+        if end > last:
+            raise Bad("%s: %s: two checks overlap: %s" % (LIST, file, source[start:end]))
+        text = "(%s)" % source[start:end]
+        for n, becomes in switches:
+            text = "(gw_off[%d] ? (%s) : %s)" % (n, becomes, text)
+        source = source[:start] + text + source[end:]
+        last = start
+    return source
+
+
+def run(command, what):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise Bad("cannot %s:\n%s" % (what, done.stdout.decode(errors="replace")))
+
+
+def build(args, checks):
+    """build/without/guardhouse; the list of checks lies beside it."""
+    out = args.out
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(os.path.join(out, "model"))
+    for file in sorted({c["file"] for c in checks}):
+        if not os.path.isfile(file):
+            raise Bad("%s: no file %s" % (LIST, file))
+    names = ", ".join('"%s"' % c["check"] for c in checks)
+    texts = {"gw.h": HEADER, "gw.c": RUNTIME % (len(checks), names, VARIABLE)}
+    for file in sorted(glob.glob("model/*.[ch]")):
+        with open(file, encoding="utf-8") as f:
+            texts[file] = rewrite(checks, file, f.read())
+    texts["checks"] = "".join("%-24s %-18s %s\n" % (c["check"], c["verdict"], c["file"]) for c in checks)
+    for name, text in texts.items():
+        with open(os.path.join(out, name), "w", encoding="utf-8") as f:
+            f.write(text)
+    cc = args.cc.split()
+    objects = [os.path.join(out, "gw.o")]
+    run(cc + ["-O1", "-c", os.path.join(out, "gw.c"), "-o", objects[0]], "compile the switch")
+    for c in sorted(glob.glob("model/*.c")):
+        o = os.path.join(out, c[:-2] + ".o")
+        flags = args.cflags.split() + ["-I" + out, "-O1", "-w", "-include", os.path.join(out, "gw.h")]
+        run(cc + ["-I" + out] + flags + ["-c", os.path.join(out, c), "-o", o], "compile the copy of " + c)
+        objects.append(o)
+    for folder in args.dirs.split():
+        objects += [os.path.join(args.build, c[:-2] + ".o") for c in sorted(glob.glob(folder + "/*.c"))]
+    program = os.path.join(out, "guardhouse")
+    run(cc + args.ldflags.split() + objects + args.ldlibs.split() + ["-o", program], "link guardhouse")
+    os.symlink(os.path.abspath(os.path.join(args.build, "corpus")), os.path.join(out, "corpus"))
+
+
+def attack(args, without, ids):
+    """{id: proof} of these scenarios; a proof is '' where nothing broke."""
+    command = [os.path.join(args.out, "guardhouse"), "attack", "--json", "--oracle-alone", "--seeds", "1"]
+    try:
+        done = subprocess.run(
+            command + ids,
+            env=dict(os.environ, **{VARIABLE: ",".join(without)}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=args.patience + len(ids) / 2,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        if len(ids) == 1:
+            return {ids[0]: "endless"}
+        done = None
+    if done and done.returncode in (0, 1):
+        proofs = {}
+        for row in json.loads(done.stdout)["attacks"]:
+            said = row.get("oracle", "")
+            proofs[row["id"]] = guarantee(said) if said else ""
+        return proofs
+    if done and done.returncode == 2:
+        raise Bad("%s: %s" % (",".join(without), done.stderr.decode(errors="replace").strip()))
+    if len(ids) == 1:
+        return {ids[0]: "crash"}
+    half = len(ids) // 2
+    return {**attack(args, without, ids[:half]), **attack(args, without, ids[half:])}
+
+
+def guarantee(said):
+    found = re.search(r"\bG[1-6] [A-Za-z0-9 ]+", said)
+    return found.group(0).strip() if found else ""
+
+
+def first(proofs):
+    """The best proof: the oracle's word before a crash before an endless run."""
+    shown = [(p in ("crash", "endless"), i) for i, p in proofs.items() if p]
+    return min(shown)[1] if shown else None
+
+
+def judge(args, c, ids):
+    """Is the row as claimed? (row with what was seen, complaint or None)"""
+    claim = c.get("shown")
+    if claim:
+        one = [claim["scenario"]]
+        without = [c["check"]] + claim.get("also", [])
+        got = attack(args, without, one).get(one[0], "no such scenario")
+        if got != claim["proof"]:
+            return c, "%s: %s should show %s, shows %s" % (",".join(without), one[0], claim["proof"], got or "nothing")
+        for alone in without if len(without) > 1 else []:
+            if attack(args, [alone], one).get(one[0]):
+                return c, "%s: %s is shown without the others" % (alone, one[0])
+        return c, None
+    if args.claims:
+        return c, None
+    proofs, best = {}, None
+    for at in range(0, len(ids), CHUNK):
+        proofs.update(attack(args, [c["check"]], ids[at : at + CHUNK]))
+        best = first(proofs)
+        if best and proofs[best] not in ("crash", "endless"):
+            break
+    if not best:
+        return c, None
+    found = {"scenario": best, "proof": proofs[best]}
+    return dict(c, shown=found), "%s: not claimed, but %s shows %s" % (c["check"], best, proofs[best])
+
+
+def cell(text):
+    return text.replace("|", "\\|")
+
+
+def report(args, checks, ids):
+    """results/attacks.md: the matrix, then the checks."""
+    done = subprocess.run(
+        [os.path.join(args.build, "guardhouse"), "attack", "--markdown"], stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        raise Bad("guardhouse attack --markdown: exit code %d" % done.returncode)
+    shown = [c for c in checks if "shown" in c]
+    open_ = [c for c in checks if "shown" not in c]
+    lines = [
+        "# Attacks, and what each check holds",
+        "",
+        "Written by `make attacks`. First every scenario against the guard as it is, the oracle on.",
+        "",
+        done.stdout.decode().rstrip(),
+        "",
+        "## With a check removed",
+        "",
+        "Each check of the core is removed from a copy (`tests/without-checks.json`,",
+        "`guardhouse attack --without CHECK`). What counts is what really happened: the guarantee that",
+        "the oracle, without its reference model, saw broken; `crash` and `endless` break G6. Where",
+        "another check still holds the guarantee it is named, and both were removed.",
+        "",
+        "%d checks: %d shown, %d open." % (len(checks), len(shown), len(open_)),
+        "",
+        "| check | verdict | in | scenario | breaks | other check that holds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for c in shown:
+        s = c["shown"]
+        proof = "G6 VMM safety: " + s["proof"] if s["proof"] in ("crash", "endless") else s["proof"]
+        row = (c["check"], c["verdict"], c["file"], s["scenario"], proof, ", ".join(s.get("also", [])))
+        lines.append("| %s | %s | `%s` | %s | %s | %s |" % tuple(cell(x) for x in row))
+    lines += [
+        "",
+        "### Open",
+        "",
+        "With these removed alone, none of the %d scenarios lets the oracle see a guarantee broken. That" % len(ids),
+        "is no proof that they are not needed: the scenario that shows it, or the other check that holds,",
+        "is still to be found. The unit tests notice the loss of each of them (`make mutants`).",
+        "",
+        "| check | verdict | in | expression |",
+        "|---|---|---|---|",
+    ]
+    for c in open_:
+        lines.append("| %s | %s | `%s` | `%s` |" % tuple(cell(c[k]) for k in ("check", "verdict", "file", "text")))
+    with open(args.report, "w", encoding="utf-8") as f:
+        f.write("\n".join(lines) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="What does each check of the core hold?")
+    parser.add_argument("--build", default="build/release")
+    parser.add_argument("--out", default="build/without")
+    parser.add_argument("--cc", default="gcc")
+    parser.add_argument("--cflags", help="of the core; builds the test build first")
+    parser.add_argument("--ldflags", default="")
+    parser.add_argument("--ldlibs", default="")
+    parser.add_argument("--dirs", default="", help="folders whose objects make up the program")
+    parser.add_argument("--only-build", action="store_true")
+    parser.add_argument("--claims", action="store_true", help="look at the rows with a claim alone")
+    parser.add_argument("--learn", action="store_true", help="write what is newly shown into the list")
+    parser.add_argument("--report", metavar="FILE", help="write the tables there")
+    parser.add_argument("--patience", type=float, default=10, help="seconds until a scenario counts as endless")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("check", nargs="*", help="these alone (default: all)")
+    args = parser.parse_args()
+
+    with open(LIST, encoding="utf-8") as f:
+        checks = json.load(f)
+    names = [c["check"] for c in checks]
+    if len(set(names)) != len(names):
+        raise Bad("%s: a name is there twice" % LIST)
+    for name in args.check:
+        if name not in names:
+            raise Bad("no check %s in %s" % (name, LIST))
+    if args.cflags:
+        build(args, checks)
+    if args.only_build:
+        return 0
+    listed = subprocess.run(
+        [os.path.join(args.out, "guardhouse"), "attack", "--list", "--json"], stdout=subprocess.PIPE, check=True
+    )
+    ids = [row["id"] for row in json.loads(listed.stdout)]
+    broken = first(attack(args, [], ids))
+    if broken:
+        raise Bad("with no check removed, %s already breaks a guarantee" % broken)
+    rows, complaints = {}, []
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        chosen = [c for c in checks if not args.check or c["check"] in args.check]
+        for c, complaint in pool.map(lambda c: judge(args, c, ids), chosen):
+            rows[c["check"]] = c
+            if complaint:
+                complaints.append(complaint)
+                print("without: " + complaint, file=sys.stderr)
+            if args.learn and complaint:
+                checks = [rows.get(c["check"], c) for c in checks]
+                with open(LIST, "w", encoding="utf-8") as f:
+                    json.dump(checks, f, indent=1)
+                    f.write("\n")
+    shown = sum("shown" in c for c in rows.values())
+    print("%d checks: %d shown, %d open, %d not as claimed" % (len(rows), shown, len(rows) - shown, len(complaints)))
+    if args.report and not complaints:
+        report(args, checks, ids)
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Bad as e:
+        print("without: %s" % e, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
