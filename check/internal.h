@@ -173,8 +173,8 @@ struct ck {
 	struct object o, w;
 	struct manifest m;
 	struct check_report *report;
-	const char **chosen;	  /* the chosen entries, sorted; NULL: all may be entered */
-	uint8_t *chosen_seen;	  /* is there a function of that name? */
+	const char **chosen;  /* the chosen entries, sorted; NULL: all may be entered */
+	uint8_t *chosen_seen; /* is there a function of that name? */
 	size_t nchosen;
 
 	bool linux_module;

@@ -211,7 +211,7 @@ static void module(const char *path, unsigned turn)
 static void scenario(const char *path)
 {
 	struct blob text, binary;
-	struct scenario *s;
+	struct scenario *s = NULL;
 	struct error err;
 
 	if (!blob_read(&text, path, SCN_MAX_BYTES, &err) || !scenario_load(path, &s, &err))

@@ -35,18 +35,16 @@ struct field {
 	  WIDTH(struct gm_header, member),                                                         \
 	  1 },
 #define TABLE(member)                                                                              \
-	{                                                                                          \
-		"header." #member ".offset",                                                       \
-		HEADER,                                                                            \
-		0,                                                                                 \
-		offsetof(struct gm_header, member.offset),                                         \
-		4,                                                                                 \
-		1                                                                                  \
-	},                                                                                         \
+	{ "header." #member ".offset",                                                             \
+	  HEADER,                                                                                  \
+	  0,                                                                                       \
+	  offsetof(struct gm_header, member) + offsetof(struct gm_table, offset),                  \
+	  4,                                                                                       \
+	  1 },                                                                                     \
 		{ "header." #member ".count",                                                      \
 		  HEADER,                                                                          \
 		  0,                                                                               \
-		  offsetof(struct gm_header, member.count),                                        \
+		  offsetof(struct gm_header, member) + offsetof(struct gm_table, count),           \
 		  4,                                                                               \
 		  1 },
 #define BOUND(name, type, member, first, n)                                                        \

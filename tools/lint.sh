@@ -75,7 +75,7 @@ files '*.c' | xargs -0r -n 1 -P 2 "$0" --tidy || status=1
 
 scripts=()
 while IFS= read -r -d '' f; do
-	if [[ $f == *.sh || $(head -c 30 "$f" | head -n 1) =~ ^#!/bin/(ba)?sh ]]; then
+	if [[ $f == *.sh || $(head -c 30 "$f" | head -n 1 | tr -d '\0') =~ ^#!/bin/(ba)?sh ]]; then
 		scripts+=("$f")
 	fi
 done < <(files)
