@@ -57,7 +57,7 @@ fi
 
 # ---- nothing stands in the list without need ----
 # (What is equal ends soon; a guest that is lost may go on for ever.)
-limit=10
+limit=5
 while read -r what id; do
 	[ -n "$what" ] || continue
 	case $what in
