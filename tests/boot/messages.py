@@ -24,6 +24,8 @@ DROP = [
     re.compile(r"IPv6: ADDRCONF"),
     # random addresses and speeds that the kernel measures
     re.compile(r"MB/s|random: crng"),
+    # the emulated machine was slow for a moment
+    re.compile(r"hrtimer: interrupt took"),
 ]
 ADDRESS = re.compile(r"\b(0x)?[0-9a-f]{8,16}\b")
 
