@@ -183,9 +183,10 @@ void o_announce_line(struct oracle *o, const struct oracle_event *ev,
 	}
 	if (line->verdict == GUARD_V_BAD_MODE)
 		return;
-	if (ev->cpu.cpl) {
+	if (ev->cpu.cpl || !ev->cpu.plain64) {
 		o_complain(o, "G1 entry", ev->vcpu, ev->cpu.rip,
-			   "an announcement from CPL %u is heard", ev->cpu.cpl);
+			   "an announcement from CPL %u%s is heard", ev->cpu.cpl,
+			   ev->cpu.plain64 ? "" : ", not in plain 64-bit mode,");
 		return;
 	}
 	if (line->event == GUARD_WITHDRAW) {

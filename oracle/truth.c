@@ -78,6 +78,11 @@ static const char *raise_wrong(const struct claim *c, const struct o_chain *reco
 
 static void runs(struct claim *c, struct o_chain *ch, uint64_t lo)
 {
+	const struct oracle *o = c->o;
+
+	/* one event leads in once at most, and what was raised before that was refused */
+	if (!c->v->chain && o->nraises && !o->raise_ok[o->nraises - 1])
+		wrong(c, "G6 VMM safety", "the platform could not raise, and yet the module runs");
 	ch->state = O_RUNNING;
 	c->v->chain = ch;
 	c->v->module = c->m;

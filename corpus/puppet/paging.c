@@ -203,3 +203,22 @@ int page_switch(unsigned space)
 	write_cr3(root[space]);
 	return 1;
 }
+
+static void clear_nx(uint64_t *entries, unsigned level)
+{
+	for (unsigned i = 0; i < 512; i++) {
+		if (!(entries[i] & P))
+			continue;
+		if (entries[i] & NX)
+			entries[i] &= ~NX;
+		if (level > 0 && !(entries[i] & PS))
+			clear_nx(table(entries[i]), level - 1);
+	}
+}
+
+/* Without EFER.NXE the NX bit is reserved (AMD64 manual volume 2, 5.6.1): a page with it faults. */
+void page_without_nx(void)
+{
+	clear_nx(table(read_cr3()), 3);
+	write_cr3(read_cr3());
+}

@@ -686,7 +686,11 @@ static void carry_out(struct cpu *c, const struct pp_step *s)
 		break;
 	case PP_CR0: write_cr0(value(c, a)); break;
 	case PP_CR4: write_cr4(value(c, a)); break;
-	case PP_EFER: wrmsr(0xc0000080, value(c, a)); break;
+	case PP_EFER:
+		if (!(value(c, a) & 1u << 11)) /* NXE */
+			page_without_nx();
+		wrmsr(0xc0000080, value(c, a));
+		break;
 	case PP_DR0: write_dr(0, value(c, a)); break;
 	case PP_DR7: write_dr(7, value(c, a)); break;
 	case PP_RAISE:

@@ -138,6 +138,7 @@ int page_frame(uint64_t gva, uint64_t *gpa);
 int page_swap(unsigned space, uint64_t a, uint64_t b, unsigned rights);
 uint64_t page_new(void); /* gpa of a zeroed page, 0: none left */
 int page_switch(unsigned space);
+void page_without_nx(void);
 void page_init(void);
 
 static inline uint64_t read_cr0(void)
