@@ -377,6 +377,9 @@ void oracle_after(struct oracle *o, const struct oracle_event *ev, const struct 
 	o->counts.events++;
 	o->outcome = out;
 	ref_begin(&r, o, ev);
+	if (o->vcpu[ev->vcpu].stopped && out->lines)
+		o_complain(o, "G6 VMM safety", ev->vcpu, ev->cpu.rip,
+			   "a vCPU that could not be lowered is judged again");
 	if (o->mode == ORACLE_MODEL)
 		ref_verify(o, ev, out);
 	for (unsigned i = 0; i < out->lines && !o->failure; i++) {

@@ -226,6 +226,50 @@ static void a_stopped_vcpu_stays_so(void **state)
 	assert_null(oracle_failure(o));
 	oracle_runs(o, 0, ORACLE_OUTSIDE);
 	says(o, "could not be lowered");
+
+	/* nor is it asked about: by an engine whose exit came too late there is one answer, stop */
+	o = start();
+	oracle_before(o, &ev);
+	oracle_after(o, &ev, &out);
+	oracle_before(o, &ev);
+	oracle_after(o, &ev, &out);
+	agrees(o);
+	o = start();
+	oracle_before(o, &ev);
+	oracle_after(o, &ev, &out);
+	out.lines = 1;
+	out.line[0] = (struct oracle_line){ .event = GUARD_ENTER_CALL,
+					    .verdict = GUARD_V_BAD_FLAGS,
+					    .from = ORACLE_OUTSIDE,
+					    .to = ORACLE_OUTSIDE };
+	oracle_before(o, &ev);
+	oracle_after(o, &ev, &out);
+	says(o, "is judged again");
+}
+
+/* Numbered calls come from plain 64-bit mode at CPL 0, or not at all. */
+static void an_announcement_from_elsewhere(void **state)
+{
+	(void)state;
+	for (unsigned n = 0; n < 3; n++) {
+		struct oracle_event ev = event();
+		struct oracle_outcome out = { .lines = 1, .view = ORACLE_OUTSIDE };
+		struct oracle *o = start();
+
+		ev.cpu.gpr[ORACLE_RBX] = 7;
+		ev.cpu.cpl = n == 1 ? 3 : 0;
+		ev.cpu.plain64 = n != 2;
+		out.line[0] = (struct oracle_line){ .event = GUARD_WITHDRAW,
+						    .verdict = GUARD_V_OK,
+						    .from = ORACLE_OUTSIDE,
+						    .to = ORACLE_OUTSIDE };
+		oracle_before(o, &ev);
+		oracle_after(o, &ev, &out);
+		if (n)
+			says(o, n == 1 ? "from CPL 3 is heard" : "not in plain 64-bit mode");
+		else
+			agrees(o);
+	}
 }
 
 /* The first disagreement is what is told, whatever follows. */
@@ -247,6 +291,7 @@ int main(void)
 		cmocka_unit_test(uses_and_deliveries),
 		cmocka_unit_test(claims),
 		cmocka_unit_test(a_stopped_vcpu_stays_so),
+		cmocka_unit_test(an_announcement_from_elsewhere),
 		cmocka_unit_test(the_first_one_counts),
 	};
 
