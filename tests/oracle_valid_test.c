@@ -145,9 +145,9 @@ static void places_of_a_stack(void **state)
 	assert_non_null(stack(o, (1ull << 47) + 16 * PAGE + 0xf00));
 	assert_non_null(stack(o, 0));
 	assert_non_null(stack(o, ~0ull - 7));
-	/* farther up than a chain may span */
-	assert_null(o_stack_wrong(o, CR3, slot, slot - HEADROOM, slot + 8 * PAGE, NULL));
-	assert_non_null(o_stack_wrong(o, CR3, slot, slot - HEADROOM, slot + 14 * PAGE, NULL));
+	/* farther up than a chain may span, counted from what is looked at below the slot */
+	assert_null(o_stack_wrong(o, CR3, slot, slot - HEADROOM, slot + 9 * PAGE, NULL));
+	assert_non_null(o_stack_wrong(o, CR3, slot, slot - HEADROOM, slot + 10 * PAGE, NULL));
 	oracle_free(o);
 }
 
