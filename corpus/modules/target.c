@@ -128,6 +128,31 @@ __asm__(".pushsection .text\n"
 	".popsection\n");
 EXPORT_SYMBOL(target_nested);
 
+/* The same, the stack pointer first moved down by so many bytes: further than a chain may span. */
+long target_nested_far(long (*fn)(long), long n, unsigned long bytes);
+__asm__(".pushsection .text\n"
+	".globl target_nested_far\n"
+	".type target_nested_far, @function\n"
+	"target_nested_far:\n"
+	".cfi_startproc\n"
+	"	push	%rbp\n"
+	".cfi_def_cfa_offset 16\n"
+	".cfi_offset %rbp, -16\n"
+	"	mov	%rsp, %rbp\n"
+	".cfi_def_cfa_register %rbp\n"
+	"	sub	%rdx, %rsp\n"
+	"	mov	%rdi, %rax\n"
+	"	mov	%rsi, %rdi\n"
+	"	call	*%rax\n"
+	"	leave\n"
+	".cfi_def_cfa %rsp, 8\n"
+	".cfi_restore %rbp\n"
+	"	jmp	__x86_return_thunk\n"
+	".cfi_endproc\n"
+	".size target_nested_far, . - target_nested_far\n"
+	".popsection\n");
+EXPORT_SYMBOL(target_nested_far);
+
 /* Sleeps until *flag is written, if it may; where MWAIT does nothing it goes on at once. */
 long target_mwait(volatile long *in, volatile long *flag)
 {
