@@ -44,6 +44,16 @@ grep -q '^6 checks: 6 shown, 0 open, 0 not as claimed' "$tmp/out" || r=1
 [ $r -eq 0 ] || cat "$tmp/out"
 ok $r "without each of these an attack succeeds: $rows"
 
+# What only the oracle's own word on it shows: a refused raise that the core believes in, and state
+# that is no CPU's to become privileged in; a bound; a check that another one backs.
+rows="raise-result mode-cpl page-ram raise-bound range-pages stack-aligned"
+# shellcheck disable=SC2086
+tools/without.py --claims $rows >"$tmp/out" 2>&1
+r=$?
+grep -q '^6 checks: 6 shown, 0 open, 0 not as claimed' "$tmp/out" || r=1
+[ $r -eq 0 ] || cat "$tmp/out"
+ok $r "nor without these: $rows"
+
 "$GUARDHOUSE" attack --without mapping-frame E6 >"$tmp/out" 2>&1
 [ $? -eq 1 ] && grep -q 'G1 entry' "$tmp/out"
 ok $? "attack --without mapping-frame E6: the oracle tells of G1"
