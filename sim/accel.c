@@ -9,6 +9,7 @@
  *
  *   gen_intermediate_code   before a block is translated: insn.c looks for what must be hooked or
  *                           must never reach the translator, and says where the block has to end;
+ *                           how full the instance's buffer of translated code is, for space.c;
  *   helper_*_ld*_mmu        slow path of loads: notes the return address into translated code, from
  *                           which the library can tell the instruction;
  *   helper_*_st*_mmu        slow path of stores: before one that crosses into another page writes to
@@ -95,6 +96,15 @@ static bool may_run(struct sim_space *s, uint64_t pc)
 	return !r || r->prot & UC_PROT_EXEC;
 }
 
+/* A block's description lies before its translation, in the buffer that is filled upwards. */
+static void note_code(struct sim_space *s, uintptr_t at)
+{
+	if (!s->code_low || at < s->code_low)
+		s->code_low = at;
+	if (at > s->code_high)
+		s->code_high = at;
+}
+
 void gen_intermediate_code_x86_64(void *cpu, void *tb, int max)
 {
 	find_real();
@@ -102,6 +112,7 @@ void gen_intermediate_code_x86_64(void *cpu, void *tb, int max)
 		uint64_t pc;
 		int n;
 
+		note_code(active, (uintptr_t)tb);
 		active->cpu = cpu;
 		memcpy(&pc, tb, sizeof(pc)); /* the first member of a block */
 		n = sim_fast && active->vcpu ? sim_insn_plan(active, pc, max) : max;

@@ -34,6 +34,7 @@
 #define SIM_MAX_REGIONS 128u /* a call of uc_mem_map_ptr slows with every region: then start over */
 #define SIM_MAX_SPACES 64u   /* of one VM; each is 3 MB */
 #define SIM_MAX_HOOKS 48u    /* ranges of sensitive instructions in a space */
+#define SIM_MAX_CODE (64ul << 20) /* bytes of translated code in an instance */
 #define SIM_BYTES_PER_TICK 4u /* time is counted in bytes of code; this many are an instruction */
 #define SIM_EVENT_BYTES 64u   /* what delivering an event counts for: storms exhaust the budget */
 #define SIM_CODE_WRITES 64u   /* writes to a frame of code until it is taken for data again */
@@ -86,8 +87,9 @@ struct sim_space {
 	uint64_t step_rip;
 
 	uc_engine *uc;
-	void *cpu;	       /* Unicorn's CPU object, once code was translated (accel.c) */
-	struct sim_vcpu *vcpu; /* NULL: in the pool */
+	void *cpu; /* Unicorn's CPU object, once code was translated (accel.c) */
+	uintptr_t code_low, code_high; /* where blocks were translated to (accel.c); 0: unknown */
+	struct sim_vcpu *vcpu;	       /* NULL: in the pool */
 	uint8_t view;
 	bool user;     /* CPL 3 */
 	bool broken;   /* crashed inside: never to be entered again */

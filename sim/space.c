@@ -302,10 +302,22 @@ static void unhook_all(struct sim_space *s)
 
 static void destroy(struct sim_space *s)
 {
-	uc_close(s->uc);
+	if (s->uc)
+		uc_close(s->uc);
 	free(s->sensitive);
 	free(s->scratch);
 	free(s);
+}
+
+static bool open_instance(struct sim_space *s)
+{
+	s->cpu = NULL;
+	s->code_low = s->code_high = 0;
+	if (uc_open(UC_ARCH_X86, UC_MODE_64, &s->uc)) {
+		s->uc = NULL;
+		return false;
+	}
+	return sim_hooks_add(s);
 }
 
 static struct sim_space *create(void)
@@ -323,25 +335,46 @@ static struct sim_space *create(void)
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
-	if (uc_open(UC_ARCH_X86, UC_MODE_64, &s->uc)) {
-		free(s);
-		return NULL;
-	}
 	s->fast = sim_fast;
 	s->scratch = aligned_alloc(SIM_PAGE, SIM_PAGE);
-	if (!s->scratch || !sim_hooks_add(s)) {
+	if (!s->scratch || !open_instance(s)) {
 		destroy(s);
 		return NULL;
 	}
 	return s;
 }
 
+static void forget(struct sim_space *s)
+{
+	sim_space_clear(s);
+	unhook_all(s);
+	sim_watch_remove(s);
+}
+
+/*
+ * Code that is gone keeps its place among the translated, which is given back only when all 1 GiB
+ * of it are full: and then Unicorn links a new block to one that is no more, and crashes. So an
+ * instance is replaced long before.
+ */
+static bool worn(const struct sim_space *s)
+{
+	return s->code_high - s->code_low > SIM_MAX_CODE;
+}
+
+static bool renew(struct sim_space *s)
+{
+	forget(s);
+	uc_close(s->uc);
+	if (open_instance(s) && sim_watch_add(s))
+		return true;
+	s->broken = true;
+	return false;
+}
+
 void sim_space_release(struct sim_space *s)
 {
 	if (!s->broken) {
-		sim_space_clear(s);
-		unhook_all(s);
-		sim_watch_remove(s);
+		forget(s);
 	} else {
 		while (s->nregions) {
 			unmap_own(&s->region[--s->nregions]);
@@ -378,47 +411,56 @@ static bool steal(struct engine *e)
 	return true;
 }
 
-struct sim_space *sim_space_for(struct sim_vcpu *v)
+/* The space of what the vCPU executes now, if there is one; which that is. */
+static struct sim_space *current(struct sim_vcpu *v, unsigned *view, unsigned *cpl)
 {
-	struct engine *e = v->e;
 	uint64_t cs = 0;
-	unsigned view, cpl;
-	struct sim_space *s;
 
 	if (v->live) {
 		/* Only emulated instructions and events change the CPL, and those save first. */
-		s = v->live;
-		if (s->view == v->view) {
-			s->used = ++e->uses;
-			return s;
-		}
+		if (v->live->view == v->view)
+			return v->live;
 		uc_reg_read(v->live->uc, UC_X86_REG_CS, &cs);
-		cpl = cs & 3;
+		*cpl = cs & 3;
 	} else {
-		cpl = sim_cpl(v);
+		*cpl = sim_cpl(v);
 	}
-	view = v->view != GUARD_VIEW_U ? v->view : GUARD_MAX_MODULES + (cpl == 3);
-	s = v->space[view];
+	*view = v->view != GUARD_VIEW_U ? v->view : GUARD_MAX_MODULES + (*cpl == 3);
+	return v->space[*view];
+}
+
+static struct sim_space *failed(struct sim_vcpu *v, const char *why)
+{
+	sim_end(v->e, VM_EXIT_ENGINE, v->id, sim_current_rip(v), why);
+	return NULL;
+}
+
+struct sim_space *sim_space_for(struct sim_vcpu *v)
+{
+	struct engine *e = v->e;
+	unsigned view = 0, cpl = 0;
+	struct sim_space *s = current(v, &view, &cpl);
+
+	if (s && worn(s)) {
+		if (v->live == s)
+			sim_save(v);
+		if (!renew(s))
+			return failed(v, "Unicorn cannot be made anew");
+	}
 	if (!s) {
 		if (e->nspaces == SIM_MAX_SPACES && !steal(e))
 			return NULL;
 		s = create();
-		if (!s) {
-			sim_end(e, VM_EXIT_ENGINE, v->id, sim_current_rip(v),
-				"Unicorn cannot make another instance");
-			return NULL;
-		}
+		if (!s)
+			return failed(v, "Unicorn cannot make another instance");
 		s->vcpu = v;
 		s->view = v->view;
 		s->user = cpl == 3;
 		s->touch_rip = 0;
 		e->spaces[e->nspaces++] = s;
 		v->space[view] = s;
-		if (!sim_watch_add(s)) {
-			sim_end(e, VM_EXIT_ENGINE, v->id, sim_current_rip(v),
-				"Unicorn takes no hook for the oracle");
-			return NULL;
-		}
+		if (!sim_watch_add(s))
+			return failed(v, "Unicorn takes no hook for the oracle");
 	}
 	s->used = ++e->uses;
 	return s;
