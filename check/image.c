@@ -63,8 +63,8 @@ static bool record(struct cursor *c, uint32_t section, const struct rel *r, uint
 		what = "is missing";
 	else if (g->moff < moff)
 		what = "is preceded by one that the object does not have";
-	else if (g->type != r->type || g->reserved)
-		what = "has another type, or a reserved field that is not 0";
+	else if (g->type != r->type)
+		what = "has another type";
 	else if (import ? g->kind != GM_TARGET_IMPORT || !import_is(ck, g->target, r->wsym) ||
 				  g->addend != r->waddend
 			: g->kind != GM_TARGET_SEGMENT || g->target != segment ||

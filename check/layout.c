@@ -160,9 +160,6 @@ static bool compare(struct plan *p)
 				     "0x%x bytes from %s on",
 				     i, g->kind, g->size, p->segment[i].kind, size,
 				     ck->w.sec[p->segment[i].section].name);
-		if (g->reserved)
-			fault(ck, CHECK_SEGMENTS, ck->m.path, man_at(&ck->m, &g->reserved),
-			      "segment %u: a reserved field is not 0", i);
 		if (!man_name(&ck->m, g->name))
 			fault(ck, CHECK_SEGMENTS, ck->m.path, man_at(&ck->m, g),
 			      "segment %u: its name is not there", i);

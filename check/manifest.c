@@ -89,6 +89,39 @@ static bool bounds(const struct manifest *m, struct error *err)
 	return true;
 }
 
+/* The first of n records whose byte, half or word at `field` has bits beyond `known`. */
+static bool only_known(const struct manifest *m, const struct gm_table *t, uint32_t stride,
+		       uint32_t field, uint32_t width, uint32_t known, struct error *err)
+{
+	for (uint32_t i = 0; i < t->count; i++) {
+		uint64_t where = t->offset + (uint64_t)i * stride + field;
+		uint32_t value = 0;
+
+		memcpy(&value, m->bytes + where, width);
+		if (value & ~known)
+			return bad(m, where, err,
+				   "bits 0x%x are not known: the guard core "
+				   "refuses a manifest that asks for what it cannot do",
+				   value & ~known);
+	}
+	return true;
+}
+
+/* Flags that have no name, and reserved fields that are not 0. */
+static bool all_known(const struct manifest *m, struct error *err)
+{
+#define KNOWN(table, record, field, bits)                                                          \
+	only_known(m, &m->h->table, sizeof(struct record), offsetof(struct record, field),         \
+		   sizeof(((struct record *)0)->field), bits, err)
+	return KNOWN(segments, gm_segment, reserved, 0) && KNOWN(gates, gm_gate, reserved, 0) &&
+	       KNOWN(entries, gm_entry, flags, GM_ENTRY_INIT_CODE | GM_ENTRY_EXIT) &&
+	       KNOWN(imports, gm_import, flags, GM_IMPORT_DATA) &&
+	       KNOWN(relocs, gm_reloc, reserved, 0) &&
+	       KNOWN(sites, gm_site, flags, GM_SITE_RUNTIME) &&
+	       KNOWN(choice_relocs, gm_reloc, reserved, 0) && KNOWN(unwind, gm_unwind, reserved, 0);
+#undef KNOWN
+}
+
 /* gm_validate() names no place: it has the last word, after what can be named. */
 static bool core_says(const struct manifest *m, struct error *err)
 {
@@ -164,7 +197,7 @@ bool manifest_open(struct manifest *m, const struct check_file *file, struct err
 	if (h->names.count && m->names[h->names.count - 1])
 		return bad(m, h->names.offset + h->names.count - 1, err,
 			   "the last name does not end");
-	return core_says(m, err);
+	return all_known(m, err) && core_says(m, err);
 }
 
 const char *man_name(const struct manifest *m, uint32_t n)

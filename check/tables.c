@@ -187,8 +187,7 @@ static bool same_relocs(struct ck *ck, const struct gm_choice *g, const struct c
 	r = (struct choice_reloc *)ck->choice_relocs.data + c->first;
 	m = ck->m.choice_relocs + g->first_reloc;
 	for (uint32_t i = 0; i < c->count; i++, r++, m++)
-		if (m->moff != r->offset || m->type != r->type || m->reserved ||
-		    m->addend != r->addend ||
+		if (m->moff != r->offset || m->type != r->type || m->addend != r->addend ||
 		    (r->outside ? m->kind != GM_TARGET_OUTSIDE || m->target
 		     : r->sym	? m->kind != GM_TARGET_IMPORT || !import_is(ck, m->target, r->sym)
 				: m->kind != GM_TARGET_SEGMENT || m->target != r->segment))

@@ -217,9 +217,6 @@ static void rows_at_starts(struct ck *ck)
 			fault(ck, CHECK_UNWIND, ck->m.path, man_at(&ck->m, u),
 			      "unwind row %u at module offset 0x%x: no instruction starts there", i,
 			      u->moff);
-		if (u->reserved)
-			fault(ck, CHECK_UNWIND, ck->m.path, man_at(&ck->m, &u->reserved),
-			      "unwind row %u: a reserved field is not 0", i);
 	}
 }
 

@@ -2,7 +2,9 @@
 /*
  * Is a manifest sound? The rest of the core indexes with its numbers and relies on what is proved
  * here: every table lies inside, every moff inside a segment of the right kind, every index inside
- * its table, everything sorted, and no two patched places overlap.
+ * its table, everything sorted, and no two patched places overlap. A flag that is not known, or a
+ * reserved field that is not 0, asks for something that this core would not do: refused, never
+ * guessed.
  */
 #include "model/internal.h"
 
@@ -94,7 +96,7 @@ static bool segments_ok(const struct gm_header *h)
 
 	for (uint32_t i = 0; i < h->segments.count; i++, s++) {
 		if (s->kind >= GM_SEG_KINDS || s->start != start || s->size == 0 ||
-		    s->size > GM_MAX_PAGES * GM_PAGE)
+		    s->size > GM_MAX_PAGES * GM_PAGE || s->reserved)
 			return false;
 		start += gm_seg_pages(s) * GM_PAGE;
 		if (start > GM_MAX_PAGES * GM_PAGE)
@@ -123,7 +125,7 @@ static bool gates_ok(const struct gm_header *h)
 	for (uint32_t i = 0; i < h->gates.count; i++, g++) {
 		if (g->offset != i * GM_GATE_BYTES || g->kind >= GM_GATE_KINDS)
 			return false;
-		if (g->x > GM_GATE_BYTES - GM_X_BYTES || g->reg >= GUARD_GPRS)
+		if (g->x > GM_GATE_BYTES - GM_X_BYTES || g->reg >= GUARD_GPRS || g->reserved)
 			return false;
 		if (g->kind == GM_GATE_ENTER && g->index >= h->entries.count)
 			return false;
@@ -158,7 +160,8 @@ static bool entries_ok(const struct gm_header *h)
 	for (uint32_t i = 0; i < h->entries.count; i++, e++) {
 		if (!in_text(h, e->moff) || (i && e->moff <= e[-1].moff) || !init_flags_ok(h, e))
 			return false;
-		if (e->headroom < GM_MIN_HEADROOM || e->headroom > GM_MAX_HEADROOM)
+		if (e->headroom < GM_MIN_HEADROOM || e->headroom > GM_MAX_HEADROOM ||
+		    e->flags & ~(GM_ENTRY_INIT_CODE | GM_ENTRY_EXIT))
 			return false;
 		if (e->gate == GM_NONE) {
 			if (!(h->flags & GM_FLAG_VIEWS))
@@ -176,7 +179,8 @@ static bool imports_ok(const struct gm_header *h)
 	const struct gm_import *im = gm_table_at(h, &h->imports);
 
 	for (uint32_t i = 0; i < h->imports.count; i++, im++)
-		if (im->preserve & ~ALL_GPRS || im->preserve & GPR_BIT(GUARD_RSP))
+		if (im->flags & ~GM_IMPORT_DATA || im->preserve & ~ALL_GPRS ||
+		    im->preserve & GPR_BIT(GUARD_RSP))
 			return false;
 	return true;
 }
@@ -191,6 +195,8 @@ static bool reloc_ok(const struct gm_header *h, const struct gm_reloc *r, bool i
 	if (r->type != GM_R_64 && r->type != GM_R_PC32 && r->type != GM_R_PLT32 &&
 	    r->type != GM_R_32 && r->type != GM_R_32S && r->type != GM_R_PC64)
 		return false;
+	if (r->reserved)
+		return false;
 	if (r->kind == GM_TARGET_SEGMENT)
 		return r->target < h->segments.count;
 	if (r->kind == GM_TARGET_IMPORT)
@@ -198,12 +204,24 @@ static bool reloc_ok(const struct gm_header *h, const struct gm_reloc *r, bool i
 	return r->kind == GM_TARGET_OUTSIDE && in_site;
 }
 
+/* All of them, also what no choice refers to. */
+static bool choice_relocs_ok(const struct gm_header *h)
+{
+	const struct gm_reloc *r = gm_table_at(h, &h->choice_relocs);
+
+	for (uint32_t i = 0; i < h->choice_relocs.count; i++)
+		if (!reloc_ok(h, &r[i], true))
+			return false;
+	return true;
+}
+
 static bool site_ok(const struct gm_header *h, const struct gm_site *s)
 {
 	const struct gm_choice *c = gm_table_at(h, &h->choices);
 	const struct gm_reloc *r = gm_table_at(h, &h->choice_relocs);
 
-	if (s->size == 0 || s->size > GM_MAX_SITE_BYTES || !in_verified(h, s->moff, s->size))
+	if (s->size == 0 || s->size > GM_MAX_SITE_BYTES || s->flags & ~GM_SITE_RUNTIME ||
+	    !in_verified(h, s->moff, s->size))
 		return false;
 	if (s->group != GM_NONE && (s->group >= h->sites.count || s->flags & GM_SITE_RUNTIME))
 		return false;
@@ -218,7 +236,7 @@ static bool site_ok(const struct gm_header *h, const struct gm_site *s)
 		    c[i].relocs > h->choice_relocs.count - c[i].first_reloc)
 			return false;
 		for (uint32_t k = c[i].first_reloc; k < c[i].first_reloc + c[i].relocs; k++) {
-			if (!reloc_ok(h, &r[k], true) || r[k].moff < end || r[k].moff > s->size ||
+			if (r[k].moff < end || r[k].moff > s->size ||
 			    gm_field_size(&r[k]) > s->size - r[k].moff)
 				return false;
 			end = r[k].moff + gm_field_size(&r[k]);
@@ -265,7 +283,7 @@ static bool unwind_ok(const struct gm_header *h)
 
 	for (uint32_t i = 0; i < h->unwind.count; i++, u++)
 		if (u->cfa_rule >= GM_CFA_RULES || u->cfa_reg >= GUARD_GPRS ||
-		    u->bp_rule >= GM_BP_RULES || (i && u->moff <= u[-1].moff))
+		    u->bp_rule >= GM_BP_RULES || u->reserved || (i && u->moff <= u[-1].moff))
 			return false;
 	return true;
 }
@@ -314,8 +332,9 @@ bool gm_validate(const void *manifest, size_t len)
 	if (memcmp(h->magic, GM_MAGIC, sizeof(h->magic)) != 0 || h->version != GM_VERSION)
 		return false;
 	if (h->total != len || h->total > GM_MAX_TOTAL || h->x_kind >= GM_X_KINDS ||
-	    h->flags & ~GM_FLAG_VIEWS)
+	    h->flags & ~GM_FLAG_VIEWS || h->reserved)
 		return false;
 	return tables_ok(h) && segments_ok(h) && gates_ok(h) && entries_ok(h) && imports_ok(h) &&
-	       patched_ok(h) && unwind_ok(h) && retsites_ok(h) && fixups_ok(h) && privileges_ok(h);
+	       choice_relocs_ok(h) && patched_ok(h) && unwind_ok(h) && retsites_ok(h) &&
+	       fixups_ok(h) && privileges_ok(h);
 }

@@ -5,7 +5,8 @@
  * The toolchain writes it, the administrator's binding names its digest, the core reads it in
  * place. It comes from an attacker until guard_register() has looked at every record: the core
  * then relies on what gm_validate() proved and on nothing else. Little endian, no padding, every
- * table sorted and bounded by a number below.
+ * table sorted and bounded by a number below; reserved fields are 0, and so is every bit of a flags
+ * field that has no name here.
  *
  * Module offsets. All segments are laid end to end, each starting on a page, in manifest order.
  * A place in the module is one 32-bit number in that space, a *moff*; its guest address is

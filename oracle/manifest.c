@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The binary manifest, field by field. Only what would hurt this reader is refused here: whether a
- * manifest is sound is judged by model/ and predicted elsewhere.
+ * The binary manifest, field by field. Refused is what would hurt this reader, and what no reader can
+ * know: a flag without a name, a reserved field that is not 0. Whether a manifest is sound otherwise is
+ * judged by model/ alone.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,8 @@ static bool segments(struct m_manifest *m, const uint8_t *data, size_t len)
 		s->start = take32(&c);
 		s->size = take32(&c);
 		s->image = take32(&c);
-		take32(&c);
+		if (take32(&c)) /* reserved */
+			return false;
 		if (!s->size || s->size > 32u << 20 || s->start != m->pages * PAGE)
 			return false;
 		s->pages = (s->size + PAGE - 1) / PAGE;
@@ -90,7 +92,8 @@ static bool gates(struct m_manifest *m, const uint8_t *data, size_t len)
 		m->gate[i].kind = (uint8_t)take(&c, 1);
 		m->gate[i].x = (uint8_t)take(&c, 1);
 		m->gate[i].reg = take(&c, 1) & 15;
-		take(&c, 1);
+		if (take(&c, 1)) /* reserved */
+			return false;
 		m->gate[i].index = take32(&c);
 	}
 	return true;
@@ -109,6 +112,8 @@ static bool entries(struct m_manifest *m, const uint8_t *data, size_t len)
 		m->entry[i].headroom = take32(&c);
 		m->entry[i].flags = take32(&c);
 		take32(&c);
+		if (m->entry[i].flags & ~M_ENTRY_FLAGS)
+			return false;
 	}
 	if (!table(data, len, 3, 12, &c, &m->nimports) ||
 	    !room(&m->import, m->nimports, sizeof(*m->import)))
@@ -117,6 +122,8 @@ static bool entries(struct m_manifest *m, const uint8_t *data, size_t len)
 		take32(&c);
 		m->import[i].flags = take32(&c);
 		m->import[i].preserve = take32(&c);
+		if (m->import[i].flags & ~M_IMPORT_DATA)
+			return false;
 	}
 	for (uint32_t i = 0; i < m->ngates; i++)
 		if ((m->gate[i].kind == G_ENTER && m->gate[i].index >= m->nentries) ||
@@ -139,7 +146,8 @@ static bool relocs(const uint8_t *data, size_t len, unsigned n, struct m_reloc *
 		r->type = (uint16_t)take(&c, 2);
 		r->kind = (uint16_t)take(&c, 2);
 		r->target = take32(&c);
-		take32(&c);
+		if (take32(&c)) /* reserved */
+			return false;
 		r->addend = (int64_t)take(&c, 8);
 	}
 	return true;
@@ -162,6 +170,8 @@ static bool sites(struct m_manifest *m, const uint8_t *data, size_t len)
 		m->site[i].moff = take32(&c);
 		m->site[i].size = (uint16_t)take(&c, 2);
 		m->site[i].flags = (uint16_t)take(&c, 2);
+		if (m->site[i].flags & ~M_SITE_RUNTIME)
+			return false;
 		m->site[i].group = take32(&c);
 		m->site[i].first = take32(&c);
 		m->site[i].count = take32(&c);
@@ -196,7 +206,8 @@ static bool rest(struct m_manifest *m, const uint8_t *data, size_t len)
 		m->unwind[i].cfa_rule = (uint8_t)take(&c, 1);
 		m->unwind[i].cfa_reg = take(&c, 1) & 15;
 		m->unwind[i].bp_rule = (uint8_t)take(&c, 1);
-		take(&c, 1);
+		if (take(&c, 1)) /* reserved */
+			return false;
 	}
 	if (!table(data, len, 10, 16, &c, &m->nfixups) ||
 	    !room(&m->fixup, m->nfixups, sizeof(*m->fixup)))
@@ -269,6 +280,9 @@ bool m_read(struct m_manifest *m, const uint8_t *data, size_t len)
 		return false;
 	take32(&c);
 	m->flags = take32(&c);
+	take32(&c);
+	if (m->flags & ~M_VIEWS || take32(&c)) /* reserved */
+		return false;
 	if (segments(m, data, len) && gates(m, data, len) && entries(m, data, len) &&
 	    relocs(data, len, 4, &m->reloc, &m->nrelocs) && sites(m, data, len) &&
 	    relocs(data, len, 7, &m->choice_reloc, &m->nchoice_relocs) && rest(m, data, len) &&

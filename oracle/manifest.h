@@ -27,6 +27,7 @@ enum { R_SEGMENT, R_IMPORT, R_OUTSIDE };
 #define M_ENTRY_INIT 1u
 #define M_ENTRY_INIT_CALL 4u
 #define M_INIT_CODE (M_ENTRY_INIT | M_ENTRY_INIT_CALL)
+#define M_ENTRY_FLAGS 7u /* and 2, exit */
 #define M_IMPORT_DATA 1u
 #define M_SITE_RUNTIME 1u
 #define M_VIEWS 1u

@@ -422,6 +422,18 @@ static bool init_call_at_any_time(struct plant *p)
 	return init_call_as(p, 0);
 }
 
+static bool flag_of_nobody(struct plant *p)
+{
+	PLANT_TABLE(p, struct gm_entry, entries)[0].flags |= 8;
+	return true;
+}
+
+static bool reserved_in_use(struct plant *p)
+{
+	PLANT_TABLE(p, struct gm_unwind, unwind)[p->h->unwind.count - 1].reserved = 1;
+	return true;
+}
+
 static bool entry_headroom(struct plant *p)
 {
 	struct gm_entry *e = PLANT_TABLE(p, struct gm_entry, entries);
@@ -650,6 +662,8 @@ static const struct kind kinds[] = {
 	K(entry_not_init, "entries"),
 	K(init_call_is_init, "entries"),
 	K(init_call_at_any_time, NULL), /* bad input: the core refuses such a manifest */
+	K(flag_of_nobody, NULL),
+	K(reserved_in_use, NULL),
 	K(entry_headroom, "headroom"),
 	K(import_preserves_more, "imports"),
 	K(import_called_is_data, "imports"),

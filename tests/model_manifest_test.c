@@ -274,6 +274,7 @@ static const struct rule rules[] = {
 	{ MB_TABLES, 0, "version", 2 },
 	{ MB_TABLES, 0, "x_kind", GM_X_KINDS },
 	{ MB_TABLES, 0, "flags", 2 },
+	{ MB_TABLES, 0, "reserved", 1 },
 	{ MB_TABLES, 0, "segments.count", 0 },
 	{ MB_TABLES, 0, "segments.count", GM_MAX_SEGMENTS + 1 },
 	{ MB_TABLES, 0, "segments.offset", 0 },
@@ -313,6 +314,7 @@ static const struct rule rules[] = {
 	{ MB_SEGMENTS, 2, "segment.image", GM_NONE },
 	{ MB_SEGMENTS, 5, "segment.image", GM_NONE },
 	{ MB_SEGMENTS, 0, "segment.image", 0xfffffff0 },
+	{ MB_SEGMENTS, SEG_PERCPU, "segment.reserved", 0x80000000 },
 	{ MB_SEGMENTS, SEG_PRIVATE, "segment.image", 0x1000000 },
 	{ MB_GATES, 3, "gate.offset", 0x20 }, /* overlapping gates */
 	{ MB_GATES, 3, "gate.offset", 0x38 },
@@ -325,6 +327,7 @@ static const struct rule rules[] = {
 	{ MB_GATES, 3, "gate.x", 14 },
 	{ MB_GATES, 3, "gate.x", 255 },
 	{ MB_GATES, GATE_LEAVE_RAX, "gate.reg", 16 },
+	{ MB_GATES, 3, "gate.reserved", 1 },
 	{ MB_GATES, 3, "gate.index", FN_ENTRIES },
 	{ MB_GATES, 3, "gate.index", 1 },
 	{ MB_GATES, GATE_LEAVE, "gate.index", IMP_COUNT },
@@ -341,12 +344,17 @@ static const struct rule rules[] = {
 	{ MB_ENTRIES, FN_INIT, "entry.flags", GM_ENTRY_INIT_CODE },
 	{ MB_ENTRIES, FN_INIT, "entry.flags", GM_ENTRY_EXIT },
 	{ MB_ENTRIES, 0, "entry.flags", GM_ENTRY_INIT_CALL }, /* outside of it */
+	{ MB_ENTRIES, 0, "entry.flags", 8 },		      /* flags that nobody knows */
+	{ MB_ENTRIES, FN_INIT, "entry.flags", GM_ENTRY_INIT | 0x80000000 },
+	{ MB_IMPORTS, 0, "import.flags", 2 },
+	{ MB_IMPORTS, IMP_COUNT - 1, "import.flags", 0x80000000 },
 	{ MB_IMPORTS, 0, "import.preserve", 1u << GUARD_RSP },
 	{ MB_IMPORTS, 0, "import.preserve", 1u << 16 },
 	{ MB_RELOCS, 0, "reloc.type", 3 },
 	{ MB_RELOCS, 0, "reloc.kind", GM_TARGET_OUTSIDE },
 	{ MB_RELOCS, 0, "reloc.kind", GM_TARGETS },
 	{ MB_RELOCS, 0, "reloc.target", SEG_COUNT },
+	{ MB_RELOCS, 0, "reloc.reserved", 1 },
 	{ MB_RELOCS, 0, "reloc.moff", 0x4fffff },
 	{ MB_RELOCS, 1, "reloc.moff", RELOC_RODATA64 },
 	{ MB_RELOCS, 1, "reloc.moff", RELOC_RODATA64 + 7 }, /* into the field before */
@@ -359,6 +367,8 @@ static const struct rule rules[] = {
 	{ MB_SITES, 1, "site.moff", SITE_FENTRY },
 	{ MB_SITES, 0, "site.group", 100 },
 	{ MB_SITES, 1, "site.flags", GM_SITE_RUNTIME }, /* in a group */
+	{ MB_SITES, 0, "site.flags", 2 },
+	{ MB_SITES, 0, "site.flags", 0x8000 },
 	{ MB_SITES, 0, "site.count", 0 },
 	{ MB_SITES, 0, "site.count", 0x10000 },
 	{ MB_SITES, 0, "site.count", 100 },
@@ -376,6 +386,7 @@ static const struct rule rules[] = {
 	{ MB_CHOICE_RELOCS, 0, "reloc.type", 9 },
 	{ MB_CHOICE_RELOCS, 0, "reloc.kind", GM_TARGETS },
 	{ MB_CHOICE_RELOCS, 1, "reloc.target", SEG_COUNT },
+	{ MB_CHOICE_RELOCS, 1, "reloc.reserved", 1 },
 	{ MB_RETSITES, 0, "retsite", 0x4000 },
 	{ MB_RETSITES, 1, "retsite", FN_RET },
 	{ MB_RETSITES, 1, "retsite", 0 },
@@ -383,6 +394,7 @@ static const struct rule rules[] = {
 	{ MB_UNWIND, 0, "unwind.cfa_reg", 16 },
 	{ MB_UNWIND, 0, "unwind.bp_rule", GM_BP_RULES },
 	{ MB_UNWIND, 1, "unwind.moff", 0 },
+	{ MB_UNWIND, 0, "unwind.reserved", 0x80 },
 	{ MB_FIXUPS, 0, "fixup.moff", 0x4000 },
 	{ MB_FIXUPS, 0, "fixup.target", 0x4000 },
 	{ MB_FIXUPS, 0, "fixup.kind", GM_FIXUP_KINDS },
@@ -514,6 +526,26 @@ static void views_with_gates(void **state)
 	w_destroy(w);
 }
 
+/* A relocation that no choice refers to is looked at like any other. */
+static void choice_relocs_of_nobody(void **state)
+{
+	struct world *w = attacked_world(false);
+	const struct wmodule *m = &w->module[0];
+	uint8_t *copy = exact(m->manifest, m->len);
+	struct gm_choice *c = mb_record(copy, MB_CHOICES, 1);
+	struct gm_reloc *r = mb_record(copy, MB_CHOICE_RELOCS, c->first_reloc);
+
+	(void)state;
+	assert_int_equal(c->relocs, 1);
+	c->relocs = 0;
+	expect_ok(register_as(w, copy, m->len));
+	expect_ok(guard_unregister(w->guard, w->module[0].index, &w->d));
+	r->reserved = 1;
+	expect(register_as(w, copy, m->len), GUARD_V_BAD_MANIFEST);
+	free(copy);
+	w_destroy(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -525,6 +557,7 @@ int main(void)
 		cmocka_unit_test(bounds_themselves),
 		cmocka_unit_test(smallest),
 		cmocka_unit_test(views_with_gates),
+		cmocka_unit_test(choice_relocs_of_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

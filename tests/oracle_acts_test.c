@@ -195,6 +195,46 @@ static void registrations(void **state)
 	says(o, NULL);
 }
 
+struct odd {
+	enum mb_table table;
+	const char *field;
+	uint64_t value;
+};
+
+/* What no reader knows is never registered: our reader says so, whatever the core does. */
+static void unknown_is_refused(void **state)
+{
+	static const struct odd odds[] = {
+		{ MB_TABLES, "flags", 2 },
+		{ MB_TABLES, "reserved", 1 },
+		{ MB_SEGMENTS, "segment.reserved", 1 },
+		{ MB_GATES, "gate.reserved", 1 },
+		{ MB_ENTRIES, "entry.flags", 8 },
+		{ MB_IMPORTS, "import.flags", 2 },
+		{ MB_RELOCS, "reloc.reserved", 1 },
+		{ MB_SITES, "site.flags", 2 },
+		{ MB_CHOICE_RELOCS, "reloc.reserved", 1 },
+		{ MB_UNWIND, "unwind.reserved", 1 },
+	};
+	struct oracle_request r = request();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(odds) / sizeof(odds[0]); i++) {
+		uint8_t *copy = malloc(manifest_len);
+		struct oracle *o = empty();
+		const struct mb_field *f = mb_fields;
+
+		while (f->table != odds[i].table || strcmp(f->name, odds[i].field) != 0)
+			assert_true(++f < mb_fields + mb_nfields);
+		memcpy(copy, manifest, manifest_len);
+		mb_set_field(mb_record(copy, f->table, 0), f, odds[i].value);
+		oracle_admin_begins(o);
+		oracle_judged_register(o, copy, manifest_len, &r, GUARD_V_OK, 0);
+		says(o, "bad-manifest");
+		free(copy);
+	}
+}
+
 /* Nobody is inside: these depend on what is registered alone. */
 static void acts(void **state)
 {
@@ -251,6 +291,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(touches),
 		cmocka_unit_test(registrations),
+		cmocka_unit_test(unknown_is_refused),
 		cmocka_unit_test(acts),
 		cmocka_unit_test(kicks),
 	};

@@ -302,6 +302,7 @@ static void test_json_hides_nothing(void **state)
 {
 	struct blob ko = wt_compile(wt_sample, WT_PLAIN);
 	struct wrap_result r = wt_wrap(&ko, GM_X_OUT);
+	struct gm_header *h;
 	struct error err;
 	char *json;
 
@@ -309,6 +310,13 @@ static void test_json_hides_nothing(void **state)
 	r.manifest.data[offsetof(struct gm_header, reserved)] = 1;
 	assert_false(manifest_to_json("m", &r.manifest, &json, &err));
 	assert_non_null(strstr(err.text, "offset 0x1c"));
+	r.manifest.data[offsetof(struct gm_header, reserved)] = 0;
+	h = (struct gm_header *)r.manifest.data;
+	assert_true(manifest_to_json("m", &r.manifest, &json, &err));
+	free(json);
+	((struct gm_segment *)(r.manifest.data + h->segments.offset))->reserved = 1;
+	assert_false(manifest_to_json("m", &r.manifest, &json, &err));
+	assert_non_null(strstr(err.text, "a reserved field is 0x1"));
 	wrap_result_free(&r);
 	blob_free(&ko);
 }

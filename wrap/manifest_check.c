@@ -48,6 +48,12 @@ static bool check_name(const struct check *c, uint32_t name, uint64_t at)
 	return true; /* the table ends with NUL: every name is terminated */
 }
 
+/* The core refuses what a later format may put there, so no tool lets it pass either. */
+static bool reserved_ok(const struct check *c, uint32_t value, uint64_t at)
+{
+	return !value || bad(c, at, "a reserved field is 0x%x, not 0", value);
+}
+
 static bool check_header(struct check *c, size_t size)
 {
 	const struct gm_header *h = c->h;
@@ -66,7 +72,7 @@ static bool check_header(struct check *c, size_t size)
 		return bad(c, offsetof(struct gm_header, x_kind), "crossing kind %u", h->x_kind);
 	if (h->flags & ~GM_FLAG_VIEWS)
 		return bad(c, offsetof(struct gm_header, flags), "flags 0x%x", h->flags);
-	return true;
+	return reserved_ok(c, h->reserved, offsetof(struct gm_header, reserved));
 }
 
 static bool check_tables(const struct check *c)
@@ -144,6 +150,8 @@ static bool check_segments(const struct check *c)
 					     s[i].size > c->h->image.count - s[i].image))
 			return bad(c, AT(c, segments, gm_segment, i, image),
 				   "segment %u has no image, or one outside the table", i);
+		if (!reserved_ok(c, s[i].reserved, AT(c, segments, gm_segment, i, reserved)))
+			return false;
 		seen[s[i].kind]++;
 	}
 	if (seen[GM_SEG_TEXT] != 1 || seen[GM_SEG_GATES] > 1 || seen[GM_SEG_INIT_TEXT] > 1)
@@ -173,6 +181,8 @@ static bool check_gates(const struct check *c)
 			return bad(c, AT(c, gates, gm_gate, i, kind),
 				   "gate %u: kind %u, X at %u, register %u", i, g[i].kind, g[i].x,
 				   g[i].reg);
+		if (!reserved_ok(c, g[i].reserved, AT(c, gates, gm_gate, i, reserved)))
+			return false;
 		if (g[i].kind == GM_GATE_ENTER && g[i].index >= c->h->entries.count)
 			return bad(c, at, "gate %u: no entry %u", i, g[i].index);
 		if (g[i].kind == GM_GATE_LEAVE && g[i].index >= c->h->imports.count)
@@ -259,7 +269,7 @@ static bool check_reloc(const struct check *c, const struct gm_reloc *r, uint64_
 	    : r->kind == GM_TARGET_IMPORT ? r->target >= c->h->imports.count
 					  : !(r->kind == GM_TARGET_OUTSIDE && choice))
 		return bad(c, at, "relocation target kind %u number %u", r->kind, r->target);
-	return true;
+	return reserved_ok(c, r->reserved, at + offsetof(struct gm_reloc, reserved));
 }
 
 static bool check_choice(const struct check *c, const struct gm_site *s, uint32_t i)
@@ -350,11 +360,14 @@ static bool check_flow(const struct check *c)
 		if (!is_text(c, r[i]) || (i && r[i] <= r[i - 1]))
 			return bad(c, c->h->retsites.offset + i * 4ull,
 				   "return site 0x%x: outside text, or not in order", r[i]);
-	for (uint32_t i = 0; i < c->h->unwind.count; i++)
+	for (uint32_t i = 0; i < c->h->unwind.count; i++) {
 		if (u[i].cfa_rule >= GM_CFA_RULES || u[i].cfa_reg > 15 ||
 		    u[i].bp_rule >= GM_BP_RULES || (i && u[i].moff <= u[i - 1].moff))
 			return bad(c, AT(c, unwind, gm_unwind, i, moff),
 				   "unwind row %u: unknown rule, or not in order", i);
+		if (!reserved_ok(c, u[i].reserved, AT(c, unwind, gm_unwind, i, reserved)))
+			return false;
+	}
 	for (uint32_t i = 0; i < c->h->fixups.count; i++)
 		if (!is_text(c, f[i].moff) || !is_text(c, f[i].target) ||
 		    f[i].kind >= GM_FIXUP_KINDS || f[i].regs & ~0xffefu ||
