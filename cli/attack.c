@@ -128,16 +128,23 @@ void attack_print_row(const struct attack_cases *all, const struct attack_case *
 static json_t *row_json(const struct attack_case *c)
 {
 	const struct scenario_result *r = &c->result;
+	json_t *failures;
 
 	if (c->unrun)
 		return json_pack("{s:s, s:s, s:o, s:n}", "id", scenario_id(c->scenario), "title",
 				 scenario_title(c->scenario), "not_expressible",
 				 text_json(c->unrun), "ok");
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:i, s:f, s:s, s:s, s:b}", "id",
-			 scenario_id(c->scenario), "title", scenario_title(c->scenario), "expected",
-			 r->expected, "got", r->got, "crossings", (json_int_t)r->crossings, "seeds",
-			 (int)c->seeds, "schedules", (int)c->schedules, "orders", (int)c->orders,
-			 "ms", c->ms, "exit", r->exit, "oracle", r->oracle, "ok", r->passed);
+	failures = json_array();
+	for (unsigned i = 0; i < r->failures && i < SCN_MAX_FAILURES; i++)
+		json_array_append_new(failures,
+				      json_pack("{s:i, s:o}", "line", (int)r->failure[i].line,
+						"text", text_json(r->failure[i].text)));
+	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:f, s:s, s:s, s:b, s:o}",
+			 "id", scenario_id(c->scenario), "title", scenario_title(c->scenario),
+			 "path", text_json(c->path), "expected", r->expected, "got", r->got,
+			 "crossings", (json_int_t)r->crossings, "seeds", (int)c->seeds, "schedules",
+			 (int)c->schedules, "orders", (int)c->orders, "ms", c->ms, "exit", r->exit,
+			 "oracle", r->oracle, "ok", r->passed, "failures", failures);
 }
 
 int attack_print_json(json_t *j)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The corpus's scenarios: which of them are wanted, which an engine cannot show, one run. */
 #include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/attack.h"
 #include "cli/corpus.h"
@@ -101,6 +103,21 @@ static bool load_one(struct attack_cases *all, const char *folder, const char *n
 	return true;
 }
 
+/* A folder as a reader names it: from where he stands, if it lies below. */
+static void plain_path(char folder[CORPUS_PATH])
+{
+	char whole[PATH_MAX], here[PATH_MAX];
+	size_t len;
+
+	if (!realpath(folder, whole) || strlen(whole) >= CORPUS_PATH)
+		return;
+	len = getcwd(here, sizeof(here)) ? strlen(here) : 0;
+	if (len > 1 && !strncmp(whole, here, len) && whole[len] == '/')
+		snprintf(folder, CORPUS_PATH, "%s", whole + len + 1);
+	else
+		snprintf(folder, CORPUS_PATH, "%s", whole);
+}
+
 /* All of one folder that are wanted. */
 static bool load_folder(struct attack_cases *all, const char *rel, char *const ids[], int nids,
 			bool used[], struct error *err)
@@ -113,6 +130,7 @@ static bool load_folder(struct attack_cases *all, const char *rel, char *const i
 
 	if (!corpus_find(rel, folder, err))
 		return false;
+	plain_path(folder);
 	n = scandir(folder, &names, is_scenario, alphasort);
 	if (n <= 0)
 		return error_set(err, "%s: there are no scenarios", folder);

@@ -9,10 +9,16 @@ core holds no hooks: they are put into a copy, linked as build/without/guardhous
 GUARDHOUSE_WITHOUT=NAME,... selects what is removed. `guardhouse attack --without` runs that.
 
 Each check also says what happens then (`shown`): the scenario, the further checks that must go
-(`also`), and the proof. A proof is never a verdict that differs: it is the guarantee that the
-oracle, without its reference model, saw broken in what really ran, or `crash` or `endless` (G6).
-A check whose loss no scenario shows has no `shown`; it is told as open. The run fails if a row is
-not as claimed, or if a row without claim turns out to be shown (then --learn writes it down).
+(`also`; with any of them left in nothing may break), the proof, and where wanted a `why`. A proof is
+never a verdict that differs: it is
+  - the guarantee that the oracle, without its reference model, saw broken in what really ran;
+  - `crash` or `endless` (G6); the copy is compiled so that undefined behaviour, an index beyond an
+    array first of all, ends the process;
+  - `G7 transparency` (with a `why`): the oracle is off, and the first expectation of the scenario
+    that fails is one that an honest guest has: a value that comes back, or an `ok`.
+`argued` is one sentence in place of a proof: why no state that can be reached shows the loss. A check
+with neither is told as open. The run fails if a row is not as claimed, or if a row without claim
+turns out to be shown; --learn writes down what was found instead.
 """
 
 import argparse
@@ -24,10 +30,19 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 LIST = "tests/without-checks.json"
 VARIABLE = "GUARDHOUSE_WITHOUT"
 CHUNK = 40  # scenarios in one process
+G7 = "G7 transparency"
+KEYS = {"check", "verdict", "file", "text", "becomes", "inside", "shown", "argued"}
+CLAIM = {"scenario", "proof", "also", "why"}
+# Undefined behaviour ends the copy; no run-time library, as the core has none.
+TRAPS = ["-fsanitize=undefined", "-fsanitize=bounds-strict", "-fsanitize-undefined-trap-on-error"]
+# What an honest guest expects: that it works. `keep` and other words may follow.
+HONEST = re.compile(r"\s*(expect\s+\S+\s+ok\b|expect-result\s+(ok|\d)|expect-ok\b|expect-read|honest\b|returns\b|callout\b|handler\b)")
 
 HEADER = "extern const unsigned char gw_off[];\n"
 RUNTIME = r"""
@@ -63,6 +78,32 @@ __attribute__((constructor)) static void gw_start(void)
 
 class Bad(Exception):
     pass
+
+
+class Progress:
+    """One line on a terminal, from the third second on."""
+
+    def __init__(self, what):
+        self.what, self.start, self.lock = what, time.monotonic(), threading.Lock()
+        self.shown = False
+
+    def tell(self, text):
+        if not sys.stderr.isatty() or time.monotonic() - self.start < 2:
+            return
+        with self.lock:
+            self.shown = True
+            sys.stderr.write("\r\x1b[K%s: %s" % (self.what, text))
+            sys.stderr.flush()
+
+    def clear(self):
+        with self.lock:
+            if self.shown:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+            self.shown = False
+
+
+PROGRESS = Progress("without")
 
 
 def pattern(text):
@@ -126,8 +167,9 @@ def build(args, checks):
     objects = [os.path.join(out, "gw.o")]
     run(cc + ["-O1", "-c", os.path.join(out, "gw.c"), "-o", objects[0]], "compile the switch")
     for c in sorted(glob.glob("model/*.c")):
+        PROGRESS.tell("compiles the copy of " + c)
         o = os.path.join(out, c[:-2] + ".o")
-        flags = args.cflags.split() + ["-I" + out, "-O1", "-w", "-include", os.path.join(out, "gw.h")]
+        flags = args.cflags.split() + TRAPS + ["-I" + out, "-O1", "-w", "-include", os.path.join(out, "gw.h")]
         run(cc + ["-I" + out] + flags + ["-c", os.path.join(out, c), "-o", o], "compile the copy of " + c)
         objects.append(o)
     for folder in args.dirs.split():
@@ -137,9 +179,13 @@ def build(args, checks):
     os.symlink(os.path.abspath(os.path.join(args.build, "corpus")), os.path.join(out, "corpus"))
 
 
-def attack(args, without, ids):
-    """{id: proof} of these scenarios; a proof is '' where nothing broke."""
-    command = [os.path.join(args.out, "guardhouse"), "attack", "--json", "--oracle-alone", "--seeds", "1"]
+def attack(args, without, ids, honest=False):
+    """
+    {id: proof} of these scenarios; a proof is '' where nothing broke. `honest`: judged by the
+    scenarios' own expectations instead of by the oracle.
+    """
+    how = ["--no-oracle"] if honest else ["--oracle-alone"]
+    command = [os.path.join(args.out, "guardhouse"), "attack", "--json", "--seeds", "1"] + how
     try:
         done = subprocess.run(
             command + ids,
@@ -155,22 +201,31 @@ def attack(args, without, ids):
             return {ids[0]: "endless"}
         done = None
     if done and done.returncode in (0, 1):
-        proofs = {}
-        for row in json.loads(done.stdout)["attacks"]:
-            said = row.get("oracle", "")
-            proofs[row["id"]] = guarantee(said) if said else ""
-        return proofs
+        rows = json.loads(done.stdout)["attacks"]
+        return {row["id"]: harm(row) if honest else guarantee(row.get("oracle", "")) for row in rows}
     if done and done.returncode == 2:
         raise Bad("%s: %s" % (",".join(without), done.stderr.decode(errors="replace").strip()))
     if len(ids) == 1:
         return {ids[0]: "crash"}
     half = len(ids) // 2
-    return {**attack(args, without, ids[:half]), **attack(args, without, ids[half:])}
+    return {**attack(args, without, ids[:half], honest), **attack(args, without, ids[half:], honest)}
 
 
 def guarantee(said):
     found = re.search(r"\bG[1-6] [A-Za-z0-9 ]+", said)
     return found.group(0).strip() if found else ""
+
+
+def harm(row):
+    """G7, if the first expectation that failed is an honest guest's."""
+    if row["ok"]:
+        return ""
+    first_line = min((f["line"] for f in row["failures"] if f["line"]), default=0)
+    if not first_line:
+        return ""
+    with open(row["path"], encoding="utf-8") as f:
+        step = f.read().split("\n")[first_line - 1]
+    return G7 if HONEST.match(step) else "a step that is not an honest guest's fails: " + step.strip()
 
 
 def first(proofs):
@@ -179,31 +234,82 @@ def first(proofs):
     return min(shown)[1] if shown else None
 
 
-def judge(args, c, ids):
-    """Is the row as claimed? (row with what was seen, complaint or None)"""
-    claim = c.get("shown")
-    if claim:
-        one = [claim["scenario"]]
-        without = [c["check"]] + claim.get("also", [])
-        got = attack(args, without, one).get(one[0], "no such scenario")
-        if got != claim["proof"]:
-            return c, "%s: %s should show %s, shows %s" % (",".join(without), one[0], claim["proof"], got or "nothing")
-        for alone in without if len(without) > 1 else []:
-            if attack(args, [alone], one).get(one[0]):
-                return c, "%s: %s is shown without the others" % (alone, one[0])
-        return c, None
-    if args.claims:
-        return c, None
+def stale(args, c):
+    """Why the row's claim does not hold; None: it does."""
+    claim = c["shown"]
+    honest, one = claim["proof"] == G7, claim["scenario"]
+    without = [c["check"]] + claim.get("also", [])
+    got = attack(args, without, [one], honest).get(one, "no such scenario")
+    if got != claim["proof"]:
+        return "without %s, %s shows %s, not %s" % (", ".join(without), one, got or "nothing", claim["proof"])
+    if honest and attack(args, [], [one], True).get(one):
+        return "%s fails with all checks in place, too" % one
+    for left in without if len(without) > 1 else []:
+        rest = [w for w in without if w != left]
+        got = attack(args, rest, [one], honest).get(one)
+        if got:
+            return "%s shows %s without %s already: %s does not hold it" % (one, got, ", ".join(rest), left)
+    return None
+
+
+def search(args, c, ids):
+    """The first scenario in which the oracle sees the loss of this check alone; None: none."""
     proofs, best = {}, None
     for at in range(0, len(ids), CHUNK):
         proofs.update(attack(args, [c["check"]], ids[at : at + CHUNK]))
         best = first(proofs)
         if best and proofs[best] not in ("crash", "endless"):
             break
-    if not best:
+    return best and {"scenario": best, "proof": proofs[best]}
+
+
+def judge(args, c, ids):
+    """Is the row as claimed? (row with what was seen, complaint or None)"""
+    complaint = None
+    if "shown" in c:
+        complaint = stale(args, c)
+        if not complaint:
+            return c, None
+        complaint = "%s: stale claim: %s" % (c["check"], complaint)
+        if not args.learn:
+            return c, complaint
+    elif args.claims:
         return c, None
-    found = {"scenario": best, "proof": proofs[best]}
-    return dict(c, shown=found), "%s: not claimed, but %s shows %s" % (c["check"], best, proofs[best])
+    found = search(args, c, ids)
+    if not found:
+        return c, complaint
+    row = {k: v for k, v in c.items() if k != "argued"}
+    said = "stale, now" if complaint else "argued to be unreachable, but" if "argued" in c else "not claimed, but"
+    return dict(row, shown=found), "%s: %s %s shows %s" % (c["check"], said, found["scenario"], found["proof"])
+
+
+def load():
+    with open(LIST, encoding="utf-8") as f:
+        checks = json.load(f)
+    names = [c["check"] for c in checks]
+    for c in checks:
+        what = "%s: check %s" % (LIST, c["check"])
+        claim = c.get("shown", {})
+        if names.count(c["check"]) != 1:
+            raise Bad("%s: is there twice" % what)
+        if set(c) - KEYS or set(claim) - CLAIM:
+            raise Bad("%s: unknown: %s" % (what, ", ".join(sorted((set(c) - KEYS) | (set(claim) - CLAIM)))))
+        if "argued" in c and claim:
+            raise Bad("%s: both shown and argued" % what)
+        if claim.get("proof") == G7 and not claim.get("why"):
+            raise Bad("%s: %s needs a why" % (what, G7))
+        for other in claim.get("also", []):
+            if other not in names:
+                raise Bad("%s: also: no check %s" % (what, other))
+    return checks
+
+
+def learn(row):
+    """Into the list as it now is: others may have edited it meanwhile."""
+    checks = [row if c["check"] == row["check"] else c for c in load()]
+    with open(LIST, "w", encoding="utf-8") as f:
+        json.dump(checks, f, indent=1)
+        f.write("\n")
 
 
 def cell(text):
@@ -218,7 +324,8 @@ def report(args, checks, ids):
     if done.returncode:
         raise Bad("guardhouse attack --markdown: exit code %d" % done.returncode)
     shown = [c for c in checks if "shown" in c]
-    open_ = [c for c in checks if "shown" not in c]
+    argued = [c for c in checks if "argued" in c]
+    open_ = [c for c in checks if "shown" not in c and "argued" not in c]
     lines = [
         "# Attacks, and what each check holds",
         "",
@@ -230,19 +337,35 @@ def report(args, checks, ids):
         "",
         "Each check of the core is removed from a copy (`tests/without-checks.json`,",
         "`guardhouse attack --without CHECK`). What counts is what really happened: the guarantee that",
-        "the oracle, without its reference model, saw broken; `crash` and `endless` break G6. Where",
-        "another check still holds the guarantee it is named, and both were removed.",
+        "the oracle, without its reference model, saw broken; `crash` (undefined behaviour traps) and",
+        "`endless` break G6. A check that serves G7 alone is shown by a guest's honest step that then",
+        "fails. Where another check still holds the guarantee it is named, and both were removed; with",
+        "either in place nothing breaks.",
         "",
-        "%d checks: %d shown, %d open." % (len(checks), len(shown), len(open_)),
+        "%d checks: %d shown, %d argued, %d open." % (len(checks), len(shown), len(argued), len(open_)),
         "",
-        "| check | verdict | in | scenario | breaks | other check that holds |",
-        "|---|---|---|---|---|---|",
+        "| check | verdict | in | scenario | breaks | other check that holds | why |",
+        "|---|---|---|---|---|---|---|",
     ]
     for c in shown:
         s = c["shown"]
         proof = "G6 VMM safety: " + s["proof"] if s["proof"] in ("crash", "endless") else s["proof"]
         row = (c["check"], c["verdict"], c["file"], s["scenario"], proof, ", ".join(s.get("also", [])))
-        lines.append("| %s | %s | `%s` | %s | %s | %s |" % tuple(cell(x) for x in row))
+        row += (s.get("why", ""),)
+        lines.append("| %s | %s | `%s` | %s | %s | %s | %s |" % tuple(cell(x) for x in row))
+    if argued:
+        lines += [
+            "",
+            "### Argued",
+            "",
+            "No state that a CPU or a guest can reach shows the loss of these, so nothing was run. They are",
+            "not counted as shown.",
+            "",
+            "| check | verdict | in | why no state shows it |",
+            "|---|---|---|---|",
+        ]
+    for c in argued:
+        lines.append("| %s | %s | `%s` | %s |" % tuple(cell(c[k]) for k in ("check", "verdict", "file", "argued")))
     lines += [
         "",
         "### Open",
@@ -278,11 +401,8 @@ def main():
     parser.add_argument("check", nargs="*", help="these alone (default: all)")
     args = parser.parse_args()
 
-    with open(LIST, encoding="utf-8") as f:
-        checks = json.load(f)
+    checks = load()
     names = [c["check"] for c in checks]
-    if len(set(names)) != len(names):
-        raise Bad("%s: a name is there twice" % LIST)
     for name in args.check:
         if name not in names:
             raise Bad("no check %s in %s" % (name, LIST))
@@ -294,26 +414,40 @@ def main():
         [os.path.join(args.out, "guardhouse"), "attack", "--list", "--json"], stdout=subprocess.PIPE, check=True
     )
     ids = [row["id"] for row in json.loads(listed.stdout)]
+    PROGRESS.tell("%d scenarios with all checks" % len(ids))
     broken = first(attack(args, [], ids))
     if broken:
         raise Bad("with no check removed, %s already breaks a guarantee" % broken)
-    rows, complaints = {}, []
+    rows, complaints = {}, 0
+    chosen = [c for c in checks if not args.check or c["check"] in args.check]
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        chosen = [c for c in checks if not args.check or c["check"] in args.check]
-        for c, complaint in pool.map(lambda c: judge(args, c, ids), chosen):
+        waiting = {pool.submit(judge, args, c, ids): c for c in chosen}
+        for done in concurrent.futures.as_completed(waiting):
+            c, complaint = done.result()
+            old = waiting[done]
             rows[c["check"]] = c
+            PROGRESS.tell("%d of %d checks, last %s" % (len(rows), len(chosen), c["check"]))
+            learnt = args.learn and c != old
+            if learnt:
+                learn(c)
+            elif complaint:
+                complaints += 1
             if complaint:
-                complaints.append(complaint)
-                print("without: " + complaint, file=sys.stderr)
-            if args.learn and complaint:
-                checks = [rows.get(c["check"], c) for c in checks]
-                with open(LIST, "w", encoding="utf-8") as f:
-                    json.dump(checks, f, indent=1)
-                    f.write("\n")
+                PROGRESS.clear()
+                print("without: %s%s" % (complaint, " (written down)" if learnt else ""), file=sys.stderr)
+    PROGRESS.clear()
     shown = sum("shown" in c for c in rows.values())
-    print("%d checks: %d shown, %d open, %d not as claimed" % (len(rows), shown, len(rows) - shown, len(complaints)))
+    argued = sum("argued" in c for c in rows.values())
+    print(
+        "%d checks: %d shown, %d argued, %d open, %d not as claimed"
+        % (len(rows), shown, argued, len(rows) - shown - argued, complaints)
+    )
     if args.report and not complaints:
-        report(args, checks, ids)
+        if args.check:
+            raise Bad("--report needs all checks, not some")
+        PROGRESS.tell("the matrix of all scenarios")
+        report(args, load(), ids)
+        PROGRESS.clear()
     return 1 if complaints else 0
 
 
