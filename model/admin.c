@@ -231,6 +231,22 @@ static struct module *registered(struct guard *g, unsigned index)
 	return &g->module[index];
 }
 
+/*
+ * The return gates end in `lea; X; ret` and stand in the slots of those who wait outside: an X that does
+ * nothing would lead them to itself for ever. So two addresses outlive the module.
+ */
+static void remember_return_gates(struct guard *g, const struct module *m)
+{
+	for (uint32_t i = 0; m->gates_bytes && i < m->man->gates.count; i++) {
+		const struct gm_gate *gate = &m->gates[i];
+
+		if (gate->kind == GM_GATE_LEAVE_RETURN || gate->kind == GM_GATE_ENTER_RETURN)
+			g->gone[g->went++ % (2 * GUARD_MAX_MODULES)] =
+				(struct gone){ .x = m->gates_gva + gate->offset + gate->x,
+					       .kind = gate->kind };
+	}
+}
+
 enum guard_verdict guard_unregister(struct guard *g, unsigned index, struct guard_decision *d)
 {
 	struct module *m = registered(g, index);
@@ -252,6 +268,7 @@ enum guard_verdict guard_unregister(struct guard *g, unsigned index, struct guar
 		if (v == GUARD_V_OK && !devices(&c, m, false))
 			v = GUARD_V_BUSY;
 		if (v == GUARD_V_OK) {
+			remember_return_gates(g, m);
 			m->state = MODULE_NONE;
 			for (unsigned i = 0; i < g->vcpus; i++)
 				g->vcpu[i].granted[index] = 0;

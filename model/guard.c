@@ -87,6 +87,15 @@ static struct module *gates_at(struct guard *g, uint64_t rip)
 	return text_at(g, rip) ? NULL : remembered;
 }
 
+/* The return gate of a module that was unregistered, if no other's code lies there by now. */
+static const struct gone *gone_at(struct guard *g, uint64_t rip)
+{
+	for (unsigned i = 0; i < 2 * GUARD_MAX_MODULES; i++)
+		if (g->gone[i].kind != GM_GATE_PAD && g->gone[i].x == rip)
+			return text_at(g, rip) ? NULL : &g->gone[i];
+	return NULL;
+}
+
 static enum guard_verdict status(struct ctx *c, uint64_t id)
 {
 	const struct module *m = module_by_id(c->g, id);
@@ -141,6 +150,7 @@ static void judge_x(struct ctx *c)
 {
 	uint64_t rip = c->d->cpu.rip;
 	struct module *m = gates_at(c->g, rip);
+	const struct gone *gone;
 	uint32_t moff;
 
 	/* an engine without execute control of the outside shows an exit only here */
@@ -148,10 +158,19 @@ static void judge_x(struct ctx *c)
 		cross_fetch_outside(c);
 	if (c->v->stopped)
 		return;
-	if (!m)
+	if (m) {
+		if (cross_at_gate(c, m, rip) != GUARD_V_OK)
+			c->d->inject_gp = true;
+		return;
+	}
+	gone = gone_at(c->g, rip);
+	if (!gone) {
 		hypercall(c);
-	else if (cross_at_gate(c, m, rip) != GUARD_V_OK)
-		c->d->inject_gp = true;
+		return;
+	}
+	guard_log(c, gone->kind == GM_GATE_LEAVE_RETURN ? GUARD_LEAVE_RETURN : GUARD_ENTER_RETURN,
+		  NULL, GUARD_VIEW_U, rip, GUARD_V_UNANNOUNCED);
+	c->d->inject_gp = true;
 }
 
 /* An unprivileged fetch of m's text: a way back in, an entry of an unwrapped module, or nothing. */

@@ -183,6 +183,12 @@ struct vcpu {
 	uint64_t granted[GUARD_MAX_MODULES];
 };
 
+/* X of a return gate of a module that was unregistered; a thread may still come back there. */
+struct gone {
+	uint64_t x;
+	uint8_t kind; /* enum gm_gate_kind; PAD: none */
+};
+
 struct guard {
 	const struct guard_ops *ops;
 	void *vmm;
@@ -191,6 +197,8 @@ struct guard {
 	uint32_t inside;  /* bit v: vCPU v is privileged in some module */
 	struct vcpu vcpu[GUARD_MAX_VCPUS];
 	struct module module[GUARD_MAX_MODULES];
+	struct gone gone[2 * GUARD_MAX_MODULES]; /* a ring: the last modules that went */
+	uint32_t went;
 	uint8_t scratch[4096]; /* text that is being compared */
 };
 

@@ -155,6 +155,19 @@ void o_stopped(struct oracle *o, uint32_t stop)
 			o->vcpu[v].stopped = true;
 }
 
+/* Who waits outside comes back to a gate that nobody has any more; that must not go on unseen. */
+static void return_gates_go(struct oracle *o, const struct o_module *m)
+{
+	for (uint32_t i = 0; m->gates_bytes && i < m->man.ngates; i++) {
+		const struct m_gate *g = &m->man.gate[i];
+
+		if (g->kind == G_LEAVE_RETURN || g->kind == G_ENTER_RETURN)
+			o->gone[o->went++ % O_GONE] =
+				(struct o_gone){ true, g->kind == G_ENTER_RETURN,
+						 m->gates_gva + i * 16 + g->x };
+	}
+}
+
 void oracle_unregistered(struct oracle *o, unsigned index, bool ok, uint32_t stop)
 {
 	struct o_module *m = &o->module[index % ORACLE_MODULES];
@@ -167,8 +180,10 @@ void oracle_unregistered(struct oracle *o, unsigned index, bool ok, uint32_t sto
 	o_stopped(o, stop);
 	m->quarantined = true;
 	o_withdraw(o, m);
-	if (ok)
+	if (ok) {
 		m->registered = false;
+		return_gates_go(o, m);
+	}
 	o->generation++;
 }
 

@@ -105,6 +105,22 @@ static enum guard_verdict cross(struct ref *r, const struct o_module *m, const s
 	}
 }
 
+/* Nobody's gate: one that was somebody's return gate until UNREGISTER, or a numbered call. */
+static void nobodys(struct ref *r, struct ref_line *want)
+{
+	for (unsigned i = 0; i < O_GONE && !o_text_of(r->o, r->ev->cpu.rip); i++) {
+		const struct o_gone *g = &r->o->gone[i];
+
+		if (!g->is || g->x != r->ev->cpu.rip)
+			continue;
+		line(want, g->enters ? GUARD_ENTER_RETURN : GUARD_LEAVE_RETURN, NULL,
+		     GUARD_V_UNANNOUNCED);
+		r->gp = r->done = true;
+		return;
+	}
+	hypercall(r, want);
+}
+
 static void x(struct ref *r, struct ref_line *want)
 {
 	struct o_module *m = o_gates_of(r->o, r->ev->cpu.rip);
@@ -112,7 +128,7 @@ static void x(struct ref *r, struct ref_line *want)
 	uint32_t set;
 
 	if (!m) {
-		hypercall(r, want);
+		nobodys(r, want);
 		return;
 	}
 	g = o_gate_at(m, r->ev->cpu.rip);

@@ -103,6 +103,13 @@ struct o_vcpu {
 	uint64_t granted[ORACLE_MODULES];
 };
 
+/* X of a return gate of a module that was unregistered. */
+struct o_gone {
+	bool is, enters; /* enters: where call-outs return to, else where entries do */
+	uint64_t x;
+};
+#define O_GONE (2 * ORACLE_MODULES)
+
 struct o_undo {
 	uint64_t gpa;
 	uint8_t old[8];
@@ -125,6 +132,8 @@ struct oracle {
 	unsigned vcpus;
 	struct o_vcpu vcpu[ORACLE_VCPUS];
 	struct o_module module[ORACLE_MODULES];
+	struct o_gone gone[O_GONE]; /* the oldest is overwritten */
+	unsigned went;
 	uint64_t generation;
 	struct o_frame owner[O_OWNERS]; /* open hash of announced modules' frames */
 	bool owners_full;		/* more frames than fit: some are not known */

@@ -423,6 +423,111 @@ static void many_rounds(void **state)
 	w_destroy(w);
 }
 
+static void foreign_at(struct world *w, uint64_t rip)
+{
+	w_thread(w, 0, 0);
+	w_x(w, 0, rip);
+	assert_true(w->d.foreign);
+	assert_false(w->d.inject_gp);
+	expect_lines(w, 0);
+}
+
+static void refused_at(struct world *w, uint64_t rip, enum guard_event_name e)
+{
+	w_thread(w, 0, 0);
+	expect(w_x(w, 0, rip), GUARD_V_UNANNOUNCED);
+	expect_lines(w, 1);
+	expect_line(w, 0, e, GUARD_V_UNANNOUNCED);
+	assert_int_equal(w->d.line[0].module, GUARD_VIEW_U);
+	assert_true(w->d.inject_gp);
+	assert_false(w->d.foreign);
+	assert_int_equal(w->d.cpu.rip, rip);
+	expect_u(w, 0);
+}
+
+/*
+ * A thread that waits outside while its module is unregistered comes back to a gate whose `ret` leads to
+ * itself: so the two return gates are remembered, and nothing else is.
+ */
+static void unregistered_meanwhile(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	uint64_t enter_return = w_gate_x(m, GATE_ENTER_RETURN);
+	uint64_t leave_return = w_gate_x(m, GATE_LEAVE_RETURN);
+	struct guard_cpu out;
+	unsigned i;
+
+	(void)state;
+	go_out(w, m, 0, 0, FN_F, &out);
+	expect_ok(guard_unregister(w->guard, m->index, &w->d));
+	refused_at(w, enter_return, GUARD_ENTER_RETURN);
+	refused_at(w, leave_return, GUARD_LEAVE_RETURN);
+	for (i = 1; i < 3; i++) {
+		foreign_at(w, enter_return + i);
+		foreign_at(w, leave_return - i);
+	}
+	foreign_at(w, w_gate_x(m, GATE_ENTER + FN_F));
+	foreign_at(w, w_gate_x(m, GATE_LEAVE));
+	foreign_at(w, w_gate_x(m, GATE_LEAVE_RAX));
+	foreign_at(w, 0);
+	/* a numbered call's number there makes it none */
+	w_thread(w, 0, 0);
+	w->cpu[0].gpr[GUARD_RAX] = GUARD_CALL_STATUS;
+	expect(w_x(w, 0, enter_return), GUARD_V_UNANNOUNCED);
+	/* one that was never announced had no gates */
+	for (i = 0; i < 2 * GUARD_MAX_MODULES; i++) {
+		expect_ok(w_register(w, m));
+		expect_ok(guard_unregister(w->guard, m->index, &w->d));
+	}
+	foreign_at(w, enter_return - w_gate(m, 0));
+	refused_at(w, enter_return, GUARD_ENTER_RETURN);
+	/* back at the same place its gates are its own; withdrawn, they are remembered as before */
+	expect_ok(w_register(w, m));
+	refused_at(w, enter_return, GUARD_ENTER_RETURN);
+	expect_ok(w_announce(w, 0, m));
+	w_thread(w, 0, 0);
+	expect(w_x(w, 0, enter_return), GUARD_V_NO_RECORD);
+	assert_true(w_honest(w, 0, m, FN_F));
+	expect_ok(w_withdraw(w, 0, m));
+	w_thread(w, 0, 0);
+	expect(w_x(w, 0, enter_return), GUARD_V_UNANNOUNCED);
+	assert_int_equal(w->d.line[0].module, m->index);
+	/* somebody's text lies there now */
+	w_move(w, m, (enter_return & ~(uint64_t)0xfff) - w_seg(m, SEG_TEXT, 0));
+	expect_ok(w_announce(w, 0, m));
+	foreign_at(w, enter_return);
+	foreign_at(w, leave_return);
+	w_destroy(w);
+}
+
+/* The gates of the last sixteen are remembered; the oldest is forgotten. */
+static void unregistered_long_ago(void **state)
+{
+	struct world *w = w_simple(1, NULL);
+	struct wmodule *m = &w->module[0];
+	uint64_t first = w_gate_x(m, GATE_ENTER_RETURN);
+	uint64_t home = w_gate_x(m, GATE_LEAVE_RETURN);
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < GUARD_MAX_MODULES; i++) {
+		expect_ok(guard_unregister(w->guard, m->index, &w->d));
+		refused_at(w, first, GUARD_ENTER_RETURN);
+		refused_at(w, home, GUARD_LEAVE_RETURN);
+		refused_at(w, w_gate_x(m, GATE_ENTER_RETURN), GUARD_ENTER_RETURN);
+		refused_at(w, w_gate_x(m, GATE_LEAVE_RETURN), GUARD_LEAVE_RETURN);
+		expect_ok(w_register(w, m));
+		w_move(w, m, 0x100000);
+		expect_ok(w_announce(w, 0, m));
+	}
+	expect_ok(guard_unregister(w->guard, m->index, &w->d));
+	foreign_at(w, first);
+	foreign_at(w, home);
+	refused_at(w, w_gate_x(m, GATE_ENTER_RETURN), GUARD_ENTER_RETURN);
+	w_destroy(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -439,6 +544,8 @@ int main(void)
 		cmocka_unit_test(modules_nested),
 		cmocka_unit_test(other_modules_gates),
 		cmocka_unit_test(many_rounds),
+		cmocka_unit_test(unregistered_meanwhile),
+		cmocka_unit_test(unregistered_long_ago),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
