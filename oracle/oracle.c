@@ -93,8 +93,12 @@ static void print_registers(FILE *f, const struct oracle_cpu *c)
 
 static void core_story(const struct oracle *o, FILE *f)
 {
-	static const char *const kinds[] = { "an X was executed", "the view refused a fetch",
-					     "an event is about to be delivered" };
+	static const char *const kinds[] = {
+		[ORACLE_X] = "an X was executed",
+		[ORACLE_FETCH] = "the view refused a fetch",
+		[ORACLE_DEPART] = "an event is about to be delivered",
+		[ORACLE_TOUCH] = "a stand-in was read or written",
+	};
 
 	if (!o->event) {
 		fputs("  no event was being judged\n", f);

@@ -108,6 +108,8 @@ static void touch(uint64_t gpa, uint8_t module, enum guard_verdict verdict, unsi
 						    .to = ORACLE_OUTSIDE };
 	oracle_before(o, &ev);
 	oracle_after(o, &ev, &out);
+	if (what)
+		assert_non_null(strstr(oracle_failure(o), "a stand-in was read or written"));
 	says(o, what);
 }
 
