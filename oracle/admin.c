@@ -43,6 +43,55 @@ static void act_predicted(struct oracle *o, const char *what, unsigned vcpu,
 			   "%s kicks vCPUs 0x%x, and the core kicks 0x%x", what, want_kick, kick);
 }
 
+/* Whole pages that no other module is bound to. */
+static const char *device_wrong(const struct oracle *o, uint64_t base, uint64_t length)
+{
+	if (!length || base % PAGE || length % PAGE || base > UINT64_MAX - (length - 1))
+		return "a device is bound that is no whole pages";
+	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
+		const struct o_module *m = &o->module[i];
+
+		for (unsigned p = 0; m->registered && p < m->man.nprivileges; p++)
+			if (m->man.privilege[p].kind == P_DEVICE && (m->binding.bound >> p & 1) &&
+			    base < m->binding.range[p].base + m->binding.range[p].length &&
+			    m->binding.range[p].base < base + length)
+				return "a device is bound that is another module's";
+	}
+	return NULL;
+}
+
+const char *o_binding_wrong(const struct oracle *o, const struct m_manifest *man,
+			    const struct oracle_request *r)
+{
+	const struct oracle_binding *b = &r->binding;
+	const char *wrong = NULL;
+
+	if (!r->bound)
+		return "nobody has bound it";
+	if (memcmp(r->names, r->digest, sizeof(r->digest)) != 0)
+		return "the binding names other code";
+	if (b->bound >> man->nprivileges)
+		return "more is bound than it declares";
+	for (unsigned p = 0; p < man->nprivileges && !wrong; p++)
+		if ((b->bound >> p & 1) && man->privilege[p].kind == P_DEVICE)
+			wrong = device_wrong(o, b->range[p].base, b->range[p].length);
+	return wrong;
+}
+
+/* What is bound, to what code: the root of all that is ever raised. */
+static void registration_true(struct oracle *o, const struct m_manifest *man,
+			      const struct oracle_request *r)
+{
+	const char *wrong = man ? o_binding_wrong(o, man, r) : "it has no manifest";
+
+	for (unsigned i = 0; i < ORACLE_MODULES && !wrong; i++)
+		if (o->module[i].registered &&
+		    !memcmp(&o->module[i].id, r->digest, sizeof(o->module[i].id)))
+			wrong = "this very code is bound already";
+	if (wrong)
+		o_complain(o, "G4 binding", 0, 0, "a module is registered though %s", wrong);
+}
+
 void oracle_judged_register(struct oracle *o, const void *manifest, size_t len,
 			    const struct oracle_request *r, enum guard_verdict verdict,
 			    unsigned index)
@@ -64,6 +113,8 @@ void oracle_judged_register(struct oracle *o, const void *manifest, size_t len,
 		o_complain(o, "reference model", 0, 0,
 			   "REGISTER gives module number %u, and the core gives %u", want_index,
 			   index);
+	if (verdict == GUARD_V_OK)
+		registration_true(o, is ? &man : NULL, r);
 	if (is)
 		m_free(&man);
 }

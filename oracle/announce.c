@@ -134,17 +134,56 @@ static const char *imports_wrong(const struct oracle *o, const struct o_module *
 	return NULL;
 }
 
+/* What others import as data, where this module's guarded memory now lies. */
+static const char *others_wrong(const struct oracle *o, const struct o_module *m)
+{
+	for (unsigned x = 0; x < ORACLE_MODULES; x++) {
+		const struct o_module *n = &o->module[x];
+
+		for (uint32_t i = 0; n->announced && n != m && i < n->man.nimports; i++) {
+			uint32_t moff, kind;
+			unsigned segment;
+
+			if (!(n->man.import[i].flags & M_IMPORT_DATA) ||
+			    !o_moff(m, n->import_at[i], &moff, &segment))
+				continue;
+			kind = m->man.segment[segment].kind;
+			if (kind == S_PRIVATE || (m_verified(kind) && kind != S_GATES))
+				return "another module's data import leads into it";
+		}
+	}
+	return NULL;
+}
+
+/* Who is told `ok` takes it that the module lies where the table in its hand says. */
+static const char *table_wrong(struct oracle *o, const struct o_module *m,
+			       const struct oracle_cpu *cpu)
+{
+	uint64_t base[M_SEGMENTS] = { 0 };
+
+	if (cpu->gpr[ORACLE_RCX] == m->job.table && cpu->gpr[ORACLE_RDX] == m->job.count)
+		return NULL;
+	if (!bases(o, m, cpu, base))
+		return "the caller's table holds no bases";
+	for (unsigned i = 0; i < m->man.nsegments; i++)
+		if (base[i] != m->job.base[i])
+			return "nobody has looked where the caller's table says";
+	return NULL;
+}
+
 static void announced(struct oracle *o, struct o_module *m, const struct oracle_event *ev)
 {
 	const char *wrong;
 	uint32_t where;
 
+	wrong = table_wrong(o, m, &ev->cpu);
 	memcpy(m->base, m->job.base, sizeof(m->base));
 	m->init_used = m->init_gone = false;
 	m->job.active = false;
 	for (uint32_t p = 0; p < m->man.pages; p++)
 		m->frame[p] = NO_FRAME;
-	wrong = place_wrong(o, m);
+	if (!wrong)
+		wrong = place_wrong(o, m);
 	if (!wrong)
 		wrong = frames_wrong(o, m, ev->cpu.cr3);
 	m->gates_gva = m->gates_bytes = 0;
@@ -163,6 +202,8 @@ static void announced(struct oracle *o, struct o_module *m, const struct oracle_
 		wrong = o_text_wrong(o, m, &where);
 	if (!wrong)
 		wrong = imports_wrong(o, m, ev->cpu.cr3);
+	if (!wrong)
+		wrong = others_wrong(o, m);
 	o->copy_changed[m->index] = false;
 	if (wrong)
 		o_complain(o, "G4 binding", ev->vcpu, ev->cpu.rip,

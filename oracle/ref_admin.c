@@ -33,34 +33,10 @@ const struct o_module *ref_touched(const struct oracle *o, unsigned vcpu, uint64
 	return o->vcpu[vcpu].module;
 }
 
-static bool device_wrong(const struct oracle *o, uint64_t base, uint64_t length)
-{
-	if (!length || base % PAGE || length % PAGE || base > UINT64_MAX - (length - 1))
-		return true;
-	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
-		const struct o_module *m = &o->module[i];
-
-		for (unsigned p = 0; m->registered && p < m->man.nprivileges; p++)
-			if (m->man.privilege[p].kind == P_DEVICE && (m->binding.bound >> p & 1) &&
-			    base < m->binding.range[p].base + m->binding.range[p].length &&
-			    m->binding.range[p].base < base + length)
-				return true;
-	}
-	return false;
-}
-
-static bool binding_wrong(const struct oracle *o, const struct m_manifest *man,
-			  const struct oracle_request *r)
+static bool policy_wrong(const struct oracle_request *r)
 {
 	const struct oracle_binding *b = &r->binding;
 
-	if (!r->bound || memcmp(r->names, r->digest, sizeof(r->digest)) != 0 ||
-	    b->bound >> man->nprivileges)
-		return true;
-	for (unsigned p = 0; p < man->nprivileges; p++)
-		if ((b->bound >> p & 1) && man->privilege[p].kind == P_DEVICE &&
-		    device_wrong(o, b->range[p].base, b->range[p].length))
-			return true;
 	return b->stack > 2 || b->registers > 1 || r->mapping > 1 || b->refusal > 2 || !b->chains ||
 	       b->chains > MAX_CHAINS;
 }
@@ -80,7 +56,7 @@ enum guard_verdict ref_register(const struct oracle *o, const struct m_manifest 
 	}
 	if (free_index == ORACLE_MODULES)
 		return GUARD_V_NO_ROOM;
-	if (binding_wrong(o, man, r))
+	if (o_binding_wrong(o, man, r) || policy_wrong(r))
 		return GUARD_V_NOT_BOUND;
 	if ((man->pages > MAX_CHECKED_PAGES && !r->mapping) || !r->room)
 		return GUARD_V_NO_ROOM;

@@ -255,6 +255,9 @@ bool o_words_hold(const struct oracle *o, const struct o_chain *ch, uint64_t cr3
 /* ---- admin.c ---- */
 
 void o_forget(struct o_module *m);
+/* Why this binding gives what it must not; NULL: it does not. */
+const char *o_binding_wrong(const struct oracle *o, const struct m_manifest *man,
+			    const struct oracle_request *r);
 void o_stopped(struct oracle *o, uint32_t stop);
 /* What the engine shows must be what the truth says, once a decision is carried out. */
 void o_view_is_true(struct oracle *o, unsigned vcpu, uint64_t rip, uint8_t view);

@@ -197,6 +197,53 @@ static void registrations(void **state)
 	says(o, NULL);
 }
 
+/* The truth alone, where the core has accepted this. */
+static void accepted(const struct oracle_request *r, bool there, const char *what)
+{
+	struct oracle_callbacks cb = { .ram = ram };
+	struct oracle *o = oracle_new(2, ORACLE_ALONE, &cb);
+	struct oracle_binding b = binding();
+
+	assert_non_null(o);
+	if (there)
+		oracle_registered(o, 0, manifest, manifest_len, &b);
+	oracle_judged_register(o, manifest, manifest_len, r, GUARD_V_OK, there);
+	says(o, what);
+}
+
+/* Without the model, too: nothing is bound but by a binding for exactly this code. */
+static void bindings(void **state)
+{
+	struct oracle_request r = request();
+
+	(void)state;
+	accepted(&r, false, NULL);
+	accepted(&r, true,
+		 "G4 binding: a module is registered though a device is bound that is another");
+	r.binding.range[device_privilege].base += 0x1000;
+	accepted(&r, true, NULL);
+	r.digest[0] = r.names[0] = ID;
+	memset(r.digest + 1, 0, sizeof(r.digest) - 1);
+	memset(r.names + 1, 0, sizeof(r.names) - 1);
+	accepted(&r, false, NULL);
+	accepted(&r, true, "G4 binding: a module is registered though this very code is bound");
+	r = request();
+	r.binding.range[device_privilege].base = 0 - 0x1000ull;
+	r.binding.range[device_privilege].length = 0x2000;
+	accepted(&r, false, "whole pages");
+	r.binding.bound = 0;
+	accepted(&r, false, NULL);
+	r = request();
+	r.names[31] = 1;
+	accepted(&r, false, "names other code");
+	r = request();
+	r.binding.bound = 1ull << 15;
+	accepted(&r, false, "more is bound than it declares");
+	r = request();
+	r.bound = false;
+	accepted(&r, false, "nobody has bound it");
+}
+
 struct odd {
 	enum mb_table table;
 	const char *field;
@@ -291,11 +338,9 @@ static void kicks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(touches),
-		cmocka_unit_test(registrations),
-		cmocka_unit_test(unknown_is_refused),
-		cmocka_unit_test(acts),
-		cmocka_unit_test(kicks),
+		cmocka_unit_test(touches),  cmocka_unit_test(registrations),
+		cmocka_unit_test(bindings), cmocka_unit_test(unknown_is_refused),
+		cmocka_unit_test(acts),	    cmocka_unit_test(kicks),
 	};
 
 	return cmocka_run_group_tests(tests, make_manifest, free_manifest);

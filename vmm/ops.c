@@ -168,6 +168,8 @@ static bool op_verified_fill(void *vmm, unsigned module, uint32_t page, uint64_t
 
 	if (!m || gpa % VM_PAGE || !vm_is_ram(vm, gpa, VM_PAGE))
 		return false;
+	if (vm->oracle)
+		oracle_core_read(vm->oracle, gpa, VM_PAGE);
 	f = vm_frame_of(vm, gpa);
 	if (f->role && (f->module != module || f->page != page || f->role == GUARD_ROLE_PRIVATE))
 		return false;
