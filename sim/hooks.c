@@ -145,6 +145,7 @@ static bool code_write(struct sim_space *s, uint64_t gva, unsigned size)
 		e->code[gpa / SIM_PAGE]++;
 	}
 	sim_mmu_wrote(e, gpa, size < page ? size : page);
+	sim_space_hold_page(s, gva);
 	e->in_hook = false;
 	return true;
 }

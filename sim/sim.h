@@ -280,6 +280,8 @@ unsigned sim_space_at(struct sim_space *s, uint64_t gva);
 /* Adds a region that overlaps none. false: full, or Unicorn refuses. */
 bool sim_space_map(struct sim_space *s, const struct sim_region *r);
 void sim_space_drop(struct sim_space *s, unsigned index);
+/* In a callback of a store to gva that is to go on: to be called after uc_ctl_remove_cache(). */
+void sim_space_hold_page(struct sim_space *s, uint64_t gva);
 void sim_space_drop_range(struct sim_space *s, uint64_t gva, uint64_t bytes);
 void sim_space_drop_frames(struct sim_space *s, uint64_t gpa, uint64_t bytes);
 void sim_space_clear(struct sim_space *s);

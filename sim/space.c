@@ -118,6 +118,17 @@ void sim_space_drop(struct sim_space *s, unsigned index)
 	memmove(r, r + 1, (s->nregions - index) * sizeof(*r));
 }
 
+/*
+ * While a store waits in a callback, Unicorn holds a pointer to its page's entry in the TLB. Looking
+ * for translations that are to go, it fetches from their page, which may have put another page into
+ * that very entry: the store would go to the sum of two addresses. A fetch from the store's own page
+ * brings its entry back to where it was. There is no code to remove.
+ */
+void sim_space_hold_page(struct sim_space *s, uint64_t gva)
+{
+	uc_ctl_remove_cache(s->uc, gva, gva + 1);
+}
+
 void sim_space_drop_range(struct sim_space *s, uint64_t gva, uint64_t bytes)
 {
 	unsigned i = sim_space_at(s, gva);

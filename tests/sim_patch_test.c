@@ -215,6 +215,42 @@ static void test_split_stores(void **state)
 	split_case(store_split, SNIPPET_SIZE(store_split), false);
 }
 
+/* ---- two pages in one place of Unicorn's TLB ---- */
+
+/* mov $1,%al; ret: what is patched, on the second page of the code */
+SNIPPET(patched, "mov $1,%al\n ret");
+/* calls it, patches it through the alias at SV_DATA + 0x1000, calls it again, and so on */
+SNIPPET(patch_alias, "mov $100,%ecx\n"
+		     "lea 0x1000(%rdi),%rsi\n"
+		     "mov $0xffffffff90001000,%rbx\n"
+		     "1: call *%rbx\n"
+		     "cmp 1(%rsi),%al\n"
+		     "jne 2f\n"
+		     "incb 1(%rsi)\n"
+		     "incq (%rdi)\n"
+		     "dec %ecx\n"
+		     "jnz 1b\n"
+		     "2: xor %eax,%eax\n"
+		     "out %eax,$0xf4");
+
+/*
+ * Both pages have the same place in a TLB of up to 4096 entries. Removing the code that a store
+ * changes, on the one, must not make the store on the other go astray.
+ */
+static void test_same_tlb_entry(void **state)
+{
+	struct simvm *s = sv_create(1, 1, 0);
+
+	(void)state;
+	*sv_pte(s, SV_DATA + 0x1000) = (*sv_pte(s, SV_CODE + 0x1000) | PTE_W) & ~PTE_NX;
+	SV_CODE_AT(s, 0x1000, patched);
+	sv_run_code(s, patch_alias, SNIPPET_SIZE(patch_alias));
+	assert_int_equal(s->exit.reason, VM_EXIT_GUEST);
+	assert_int_equal(s->exit.status, 0);
+	assert_int_equal(*sv_data(s, 0), 100);
+	sv_destroy(s);
+}
+
 static int fast_mode(void **state)
 {
 	(void)state;
@@ -233,6 +269,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_programs),
 		cmocka_unit_test(test_split_stores),
+		cmocka_unit_test(test_same_tlb_entry),
 	};
 	int failed = cmocka_run_group_tests_name("fast", tests, fast_mode, NULL);
 
