@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Inside the puppet: its state, and what its three files give each other. */
+/* Inside the puppet: its state, and what its files give each other. */
 #ifndef PUPPET_PUPPET_H
 #define PUPPET_PUPPET_H
 
@@ -24,6 +24,8 @@
 #define TSS_SEL 0x28
 
 #define PUPPET_STACK 16384
+#define WAIT_SPINS 300000u
+#define PUPPET_LANDING ((uint64_t)puppet_landing)
 
 #ifndef __ASSEMBLY__
 
@@ -121,6 +123,44 @@ extern char puppet_imports[]; /* PP_IMPORTS stubs */
 extern char puppet_events[];  /* 256 stubs of 16 bytes */
 void puppet_start(const struct gh_boot *boot, unsigned vcpu) __attribute__((noreturn));
 void puppet_arrived(unsigned kind) __attribute__((noreturn));
+
+/* PP_STACKS for each vCPU, then one for each thread that belongs to none. */
+#define STACKS (PP_MAX_VCPUS * PP_STACKS + PP_THREADS - PP_MAX_VCPUS)
+
+/* puppet.c */
+extern uint8_t puppet_stacks[STACKS][PUPPET_STACK];
+extern struct thread puppet_threads[PP_THREADS]; /* all but those that run */
+extern struct pp_program *puppet_program;
+extern struct pp_result *puppet_results;
+extern uint32_t puppet_lock; /* of the lists that vCPUs share */
+
+/* context.c */
+void fail(struct cpu *c, enum pp_fail why, uint64_t got, uint64_t want);
+struct context *innermost(struct cpu *c);
+/* Takes the context off every thread's list; it is found by number, so another may do so. */
+void drop(struct context *x);
+void push_context(struct cpu *c, uint8_t kind, uint32_t number, uint8_t engine);
+struct context *find_context(struct cpu *c, uint8_t kind, uint8_t label);
+uint64_t stack_top(unsigned n);
+/* Where a kernel function called now would have its stack: below what waits, else at the top. */
+uint64_t stack_now(struct cpu *c);
+uint64_t value(struct cpu *c, const struct pp_operand *o);
+uint64_t load(uint64_t a, unsigned width);
+void store(uint64_t a, unsigned width, uint64_t v);
+
+/* steps.c */
+void carry_out(struct cpu *c, const struct pp_step *s);
+void go(struct cpu *c, struct regs *r) __attribute__((noreturn));
+void pause_once(unsigned turn);
+
+/* threads.c */
+int take(struct cpu *c, unsigned n);
+void go_on(struct cpu *c);
+int schedule(struct cpu *c, int begin);
+void step_switch(struct cpu *c, const struct pp_step *s);
+void step_preempt(struct cpu *c, const struct pp_operand *a);
+void restart(struct cpu *c);
+void threads_init(void);
 
 /* tables.c: descriptor tables */
 void tables_load(unsigned vcpu);
