@@ -16,6 +16,7 @@ never a verdict that differs: it is
     array first of all, ends the process;
   - `G7 transparency` (with a `why`): the oracle is off, and the first expectation of the scenario
     that fails is one that an honest guest has: a value that comes back, or an `ok`.
+`mode` is "views" where unwrapped modules alone have what the check is for.
 `argued` is one sentence in place of a proof: why no state that can be reached shows the loss. A check
 with neither is told as open. The run fails if a row is not as claimed, or if a row without claim
 turns out to be shown; --learn writes down what was found instead.
@@ -38,7 +39,7 @@ VARIABLE = "GUARDHOUSE_WITHOUT"
 CHUNK = 40  # scenarios in one process
 G7 = "G7 transparency"
 KEYS = {"check", "verdict", "file", "text", "becomes", "inside", "shown", "argued"}
-CLAIM = {"scenario", "proof", "also", "why"}
+CLAIM = {"scenario", "proof", "also", "why", "mode"}
 # Undefined behaviour ends the copy; no run-time library, as the core has none.
 TRAPS = ["-fsanitize=undefined", "-fsanitize=bounds-strict", "-fsanitize-undefined-trap-on-error"]
 # What an honest guest expects: that it works. `keep` and other words may follow.
@@ -179,12 +180,12 @@ def build(args, checks):
     os.symlink(os.path.abspath(os.path.join(args.build, "corpus")), os.path.join(out, "corpus"))
 
 
-def attack(args, without, ids, honest=False):
+def attack(args, without, ids, honest=False, mode="gates"):
     """
     {id: proof} of these scenarios; a proof is '' where nothing broke. `honest`: judged by the
     scenarios' own expectations instead of by the oracle.
     """
-    how = ["--no-oracle"] if honest else ["--oracle-alone"]
+    how = ["--mode", mode, "--no-oracle" if honest else "--oracle-alone"]
     command = [os.path.join(args.out, "guardhouse"), "attack", "--json", "--seeds", "1"] + how
     try:
         done = subprocess.run(
@@ -208,7 +209,7 @@ def attack(args, without, ids, honest=False):
     if len(ids) == 1:
         return {ids[0]: "crash"}
     half = len(ids) // 2
-    return {**attack(args, without, ids[:half], honest), **attack(args, without, ids[half:], honest)}
+    return {**attack(args, without, ids[:half], honest, mode), **attack(args, without, ids[half:], honest, mode)}
 
 
 def guarantee(said):
@@ -237,16 +238,16 @@ def first(proofs):
 def stale(args, c):
     """Why the row's claim does not hold; None: it does."""
     claim = c["shown"]
-    honest, one = claim["proof"] == G7, claim["scenario"]
+    honest, one, mode = claim["proof"] == G7, claim["scenario"], claim.get("mode", "gates")
     without = [c["check"]] + claim.get("also", [])
-    got = attack(args, without, [one], honest).get(one, "no such scenario")
+    got = attack(args, without, [one], honest, mode).get(one, "no such scenario")
     if got != claim["proof"]:
         return "without %s, %s shows %s, not %s" % (", ".join(without), one, got or "nothing", claim["proof"])
-    if honest and attack(args, [], [one], True).get(one):
+    if honest and attack(args, [], [one], True, mode).get(one):
         return "%s fails with all checks in place, too" % one
     for left in without if len(without) > 1 else []:
         rest = [w for w in without if w != left]
-        got = attack(args, rest, [one], honest).get(one)
+        got = attack(args, rest, [one], honest, mode).get(one)
         if got:
             return "%s shows %s without %s already: %s does not hold it" % (one, got, ", ".join(rest), left)
     return None
@@ -283,12 +284,12 @@ def judge(args, c, ids):
     return dict(row, shown=found), "%s: %s %s shows %s" % (c["check"], said, found["scenario"], found["proof"])
 
 
-def load():
-    with open(LIST, encoding="utf-8") as f:
+def load(path):
+    with open(path, encoding="utf-8") as f:
         checks = json.load(f)
     names = [c["check"] for c in checks]
     for c in checks:
-        what = "%s: check %s" % (LIST, c["check"])
+        what = "%s: check %s" % (path, c["check"])
         claim = c.get("shown", {})
         if names.count(c["check"]) != 1:
             raise Bad("%s: is there twice" % what)
@@ -304,10 +305,10 @@ def load():
     return checks
 
 
-def learn(row):
+def learn(path, row):
     """Into the list as it now is: others may have edited it meanwhile."""
-    checks = [row if c["check"] == row["check"] else c for c in load()]
-    with open(LIST, "w", encoding="utf-8") as f:
+    checks = [row if c["check"] == row["check"] else c for c in load(path)]
+    with open(path, "w", encoding="utf-8") as f:
         json.dump(checks, f, indent=1)
         f.write("\n")
 
@@ -350,7 +351,8 @@ def report(args, checks, ids):
     for c in shown:
         s = c["shown"]
         proof = "G6 VMM safety: " + s["proof"] if s["proof"] in ("crash", "endless") else s["proof"]
-        row = (c["check"], c["verdict"], c["file"], s["scenario"], proof, ", ".join(s.get("also", [])))
+        where = s["scenario"] + (" (mode views)" if s.get("mode") == "views" else "")
+        row = (c["check"], c["verdict"], c["file"], where, proof, ", ".join(s.get("also", [])))
         row += (s.get("why", ""),)
         lines.append("| %s | %s | `%s` | %s | %s | %s | %s |" % tuple(cell(x) for x in row))
     if argued:
@@ -358,8 +360,8 @@ def report(args, checks, ids):
             "",
             "### Argued",
             "",
-            "No state that a CPU or a guest can reach shows the loss of these, so nothing was run. They are",
-            "not counted as shown.",
+            "No state that a CPU or a guest can reach shows the loss of these, or a report alone is lost.",
+            "Nothing proves that here; they are not counted as shown.",
             "",
             "| check | verdict | in | why no state shows it |",
             "|---|---|---|---|",
@@ -392,6 +394,7 @@ def main():
     parser.add_argument("--ldflags", default="")
     parser.add_argument("--ldlibs", default="")
     parser.add_argument("--dirs", default="", help="folders whose objects make up the program")
+    parser.add_argument("--list", default=LIST, metavar="FILE", help="the checks and their claims")
     parser.add_argument("--only-build", action="store_true")
     parser.add_argument("--claims", action="store_true", help="look at the rows with a claim alone")
     parser.add_argument("--learn", action="store_true", help="write what is newly shown into the list")
@@ -401,11 +404,11 @@ def main():
     parser.add_argument("check", nargs="*", help="these alone (default: all)")
     args = parser.parse_args()
 
-    checks = load()
+    checks = load(args.list)
     names = [c["check"] for c in checks]
     for name in args.check:
         if name not in names:
-            raise Bad("no check %s in %s" % (name, LIST))
+            raise Bad("no check %s in %s" % (name, args.list))
     if args.cflags:
         build(args, checks)
     if args.only_build:
@@ -429,7 +432,7 @@ def main():
             PROGRESS.tell("%d of %d checks, last %s" % (len(rows), len(chosen), c["check"]))
             learnt = args.learn and c != old
             if learnt:
-                learn(c)
+                learn(args.list, c)
             elif complaint:
                 complaints += 1
             if complaint:
@@ -446,7 +449,7 @@ def main():
         if args.check:
             raise Bad("--report needs all checks, not some")
         PROGRESS.tell("the matrix of all scenarios")
-        report(args, load(), ids)
+        report(args, load(args.list), ids)
         PROGRESS.clear()
     return 1 if complaints else 0
 
