@@ -153,6 +153,32 @@ __asm__(".pushsection .text\n"
 	".popsection\n");
 EXPORT_SYMBOL(target_nested_far);
 
+/*
+ * The interrupt strikes at an enter gate of this module, on the way into an entry nested in this one.
+ *
+ *	OUT (pending, IF = 0) | STI | CALL fn | the enter gate <- here
+ */
+long target_strike_nested(long vector, long (*fn)(long));
+__asm__(".pushsection .text\n"
+	".globl target_strike_nested\n"
+	".type target_strike_nested, @function\n"
+	"target_strike_nested:\n"
+	".cfi_startproc\n"
+	"	sub	$8, %rsp\n"
+	".cfi_adjust_cfa_offset 8\n"
+	"	cli\n"
+	"	mov	%edi, %eax\n"
+	"	outb	%al, $0xf6\n"
+	"	sti\n"
+	"	call	*%rsi\n"
+	"	add	$8, %rsp\n"
+	".cfi_adjust_cfa_offset -8\n"
+	"	jmp	__x86_return_thunk\n"
+	".cfi_endproc\n"
+	".size target_strike_nested, . - target_strike_nested\n"
+	".popsection\n");
+EXPORT_SYMBOL(target_strike_nested);
+
 /* Sleeps until *flag is written, if it may; where MWAIT does nothing it goes on at once. */
 long target_mwait(volatile long *in, volatile long *flag)
 {
@@ -180,6 +206,16 @@ long target_meet(volatile long *in, volatile long *go)
 	return secret ? 1 : -1;
 }
 EXPORT_SYMBOL(target_meet);
+
+/* The same, and then it ends in a jump to the kernel. */
+long target_meet_tail(volatile long *in, volatile long *go)
+{
+	*in = 1;
+	while (!*go)
+		__asm__ volatile("pause");
+	return kernel_callout(1);
+}
+EXPORT_SYMBOL(target_meet_tail);
 
 /* The secret is in callee-saved registers while the kernel runs. */
 long target_registers(long n)
