@@ -54,7 +54,7 @@ else ifneq ($(filter libfuzzer afl,$(VARIANT)),)
 # For a fuzzer: only what its targets need (mk/fuzz.mk).
 OPT := -O1 -g -fno-omit-frame-pointer
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
-HOST_DIRS := lib wrap check scenario
+HOST_DIRS := lib oracle wrap check scenario
 FUZZ_ENGINE := -fsanitize=fuzzer
 ifeq ($(VARIANT),afl)
 CC := AFL_QUIET=1 afl-clang-fast
@@ -96,7 +96,7 @@ SUPPORT_SRC := $(wildcard tests/support/*.c)
 TEST_SRC    := $(wildcard tests/*_test.c)
 MODEL_TEST_SRC := $(filter tests/model_%,$(TEST_SRC))
 BENCH_SRC   := $(wildcard bench/*.c)
-FUZZ_SRC    := $(wildcard fuzz/*.c fuzz/targets/*.c)
+FUZZ_SRC    := $(wildcard fuzz/*.c fuzz/targets/*.c fuzz/events/*.c)
 
 LIBGUARD    := $(if $(GUARD_SRC),$(BUILD)/libguard.a)
 LIBHOST     := $(if $(HOST_SRC),$(BUILD)/libguardhouse.a)

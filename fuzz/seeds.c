@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <zstd.h>
 
+#include "fuzz/events/core.h"
 #include "lib/elf.h"
 #include "scenario/scenario.h"
 #include "wrap/binding.h"
@@ -225,6 +226,19 @@ static void scenario(const char *path)
 	blob_free(&text);
 }
 
+/* ---- sequences of events ---- */
+
+static void core(void)
+{
+	uint8_t input[FC_MAX_INPUT];
+
+	for (unsigned i = 0; i < FC_CONFIGS; i++) {
+		char tag[] = { (char)('0' + i), 0 };
+
+		put("core", "honest", tag, input, fc_seed(i, input));
+	}
+}
+
 int main(int argc, char **argv)
 {
 	unsigned turn = 0;
@@ -242,6 +256,7 @@ int main(int argc, char **argv)
 		else
 			module(argv[i], turn++);
 	}
+	core();
 	printf("%u seeds\n", written);
 	while (nseen)
 		free(seen[--nseen]);

@@ -15,8 +15,27 @@ $(if $(FUZZ_ENGINE),,tests: fuzz-targets)
 $(FUZZ_TARGETS): private LDFLAGS += $(FUZZ_ENGINE)
 $(FUZZ_TARGETS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/targets/%.o $(FUZZ_SHARED) $(LIBHOST) $(LIBGUARD) $(BUILD)/link-flags.stamp
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) -o $@
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -o $@
 
-$(BUILD)/fuzz/seeds: $(BUILD)/fuzz/seeds.o $(LIBHOST) $(LIBGUARD) $(BUILD)/link-flags.stamp
+# The target `core` is more than one file: its world and its judges.
+CORE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/events/*.c)) $(BUILD)/tests/support/manifest_builder.o
+$(BUILD)/fuzz/core: $(CORE_OBJ)
+# An engine's feedback is of the core alone: how often its judges took which branch says nothing.
+ifneq ($(FUZZ_ENGINE),)
+CORE_JUDGES := $(CORE_OBJ) $(patsubst %.c,$(BUILD)/%.o,$(wildcard oracle/*.c))
+$(CORE_JUDGES): private override SANITIZE := $(filter-out -fsanitize=fuzzer-no-link,$(SANITIZE))
+$(CORE_JUDGES): private override CC := clang
+endif
+
+# Its mutation for AFL++: AFL_CUSTOM_MUTATOR_LIBRARY.
+$(BUILD)/fuzz/core-mutator.so: fuzz/events/mutate.c fuzz/events/core.h
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)cc -std=gnu11 -I. -O2 $(WARN) -DFC_AFL_MUTATOR -shared -fPIC $< -o $@
+ifeq ($(VARIANT),afl)
+fuzz-targets: $(BUILD)/fuzz/core-mutator.so
+endif
+
+$(BUILD)/fuzz/seeds: $(BUILD)/fuzz/seeds.o $(BUILD)/fuzz/events/seed.o $(LIBHOST) $(LIBGUARD) $(BUILD)/link-flags.stamp
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) -o $@

@@ -7,6 +7,10 @@
 
 void o_forget(struct o_module *m)
 {
+	if (m->kept) {
+		memset(m, 0, sizeof(*m));
+		return;
+	}
 	m_free(&m->man);
 	for (uint32_t i = 0; m->chain && i < m->binding.chains; i++)
 		free(m->chain[i].exact);

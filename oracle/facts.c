@@ -292,6 +292,18 @@ void oracle_platform_failed(struct oracle *o)
 	o->failed = true;
 }
 
+void oracle_called(struct oracle *o, unsigned vcpu, uint64_t gva, uint64_t word)
+{
+	if (vcpu < o->vcpus && o->vcpu[vcpu].chain)
+		o_push(o->vcpu[vcpu].chain, gva, word);
+}
+
+void oracle_returned(struct oracle *o, unsigned vcpu, uint64_t rsp)
+{
+	if (vcpu < o->vcpus && o->vcpu[vcpu].chain)
+		o_pop_below(o->vcpu[vcpu].chain, rsp);
+}
+
 bool oracle_lost(const struct oracle *o)
 {
 	return o->lost;
@@ -314,14 +326,21 @@ void oracle_frame_released(struct oracle *o, unsigned module, uint32_t page)
 	    m->frame[page] == NO_FRAME)
 		return;
 	init = m_init(m->man.segment[m_segment_of(&m->man, page * 4096u)].kind);
-	/* the kernel may have its init memory back once that has run and is unmapped */
+	/*
+	 * The kernel may have its init memory back once that has run and is unmapped, or seems so
+	 * by a translation that failed.
+	 */
 	if (init && !m->init_gone && o_init_done(m) && o->event &&
-	    o_init_moved(o, m, o->event->cpu.cr3))
+	    (o->failed || o_init_moved(o, m, o->event->cpu.cr3)))
 		m->init_gone = true;
 	else if (!init)
 		m->released = true;
-	else if (!m->init_gone)
+	else if (!m->init_gone) {
+		/* who began there may end in this very event: its lines will tell */
+		if (!m->init_released)
+			m->init_left = o->event && o_init_moved(o, m, o->event->cpu.cr3);
 		m->init_released = true;
+	}
 	m->frame[page] = NO_FRAME;
 	o_frames_moved(o);
 }

@@ -52,8 +52,9 @@ static unsigned bucket(uint64_t gpa)
 void o_frames_moved(struct oracle *o)
 {
 	o->generation++;
-	for (unsigned i = 0; i < O_OWNERS; i++)
-		o->owner[i].gpa = NO_FRAME;
+	o->moves++;
+	while (o->nused)
+		o->owner[o->used[--o->nused]].gpa = NO_FRAME;
 	o->owners_full = false;
 	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
 		const struct o_module *m = &o->module[i];
@@ -70,6 +71,7 @@ void o_frames_moved(struct oracle *o)
 				o->owners_full = true;
 				continue;
 			}
+			o->used[o->nused++] = (uint16_t)b;
 			o->owner[b] = (struct o_frame){ m->frame[p], (uint16_t)i, (uint16_t)p };
 		}
 	}

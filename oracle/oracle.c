@@ -31,6 +31,8 @@ struct oracle *oracle_new(unsigned vcpus, enum oracle_mode mode, const struct or
 	o->cb = *cb;
 	o->mode = mode;
 	o->vcpus = vcpus;
+	for (unsigned i = 0; i < O_OWNERS; i++)
+		o->owner[i].gpa = NO_FRAME;
 	o_frames_moved(o);
 	return o;
 }
@@ -39,6 +41,7 @@ void oracle_free(struct oracle *o)
 {
 	if (!o)
 		return;
+	o_forget_mark(o);
 	for (unsigned i = 0; i < ORACLE_MODULES; i++)
 		o_forget(&o->module[i]);
 	free(o->failure);
@@ -341,8 +344,9 @@ static void text_after(struct oracle *o, const struct oracle_event *ev)
 		if (m->released && m->announced)
 			o_complain(o, "G3 privacy", ev->vcpu, ev->cpu.rip,
 				   "frames of module %u are given back while it is announced", i);
-		if (m->init_released && m->announced && o->failed)
-			m->init_gone = true; /* by a translation that failed it seemed so */
+		if (m->init_released && m->announced &&
+		    (o->failed || (m->init_left && o_init_done(m))))
+			m->init_gone = true; /* or by a translation that failed it seemed so */
 		else if (m->init_released && m->announced)
 			o_complain(o, "G3 privacy", ev->vcpu, ev->cpu.rip,
 				   "init memory of module %u is given back and still lies there",
@@ -350,7 +354,7 @@ static void text_after(struct oracle *o, const struct oracle_event *ev)
 		/* a frame that could not be given back: it is tried again another time */
 		if (o->failed && m->announced && init_kept(m))
 			m->init_gone = false;
-		m->released = m->init_released = false;
+		m->released = m->init_released = m->init_left = false;
 	}
 }
 

@@ -122,6 +122,14 @@ enum oracle_mode {
 struct oracle *oracle_new(unsigned vcpus, enum oracle_mode mode, const struct oracle_callbacks *cb);
 void oracle_free(struct oracle *o);
 
+/*
+ * For a fuzzer. The mark: what is so now, while nobody is inside or waits to come back, once in an
+ * oracle's life; false if somebody is, or without memory. Rewinding: all is as it was then (counters
+ * and generation aside), with this mode. Costs little if no module was announced or withdrawn.
+ */
+bool oracle_set_mark(struct oracle *o);
+void oracle_rewind(struct oracle *o, enum oracle_mode mode);
+
 /* ---- the administrator ---- */
 
 /* What REGISTER is given. */
@@ -184,6 +192,9 @@ void oracle_runs(struct oracle *o, unsigned vcpu, uint8_t view);
 void oracle_instruction(struct oracle *o, unsigned vcpu, uint8_t view, uint64_t rip, uint64_t rsp,
 			uint64_t cr3, const uint8_t *code, unsigned len,
 			const struct oracle_place *where);
+/* The same without code, for who has none: inside, a call has pushed `word` at gva; RSP after a return. */
+void oracle_called(struct oracle *o, unsigned vcpu, uint64_t gva, uint64_t word);
+void oracle_returned(struct oracle *o, unsigned vcpu, uint64_t rsp);
 /* What `pages` pages from guest-physical gpa on really show in a view. */
 void oracle_shows(struct oracle *o, unsigned vcpu, uint8_t view, uint64_t gpa, uint64_t pages,
 		  const struct oracle_place *where, unsigned access);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Predictions of LEAVE-CALL, LEAVE-RETURN and DEPART: every one ends unprivileged, or in a parent. */
 #include <stdlib.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "oracle/ref.h"
@@ -48,7 +49,10 @@ static enum guard_verdict walk(const struct ref *r, const struct o_place *from, 
 
 	if (!copy)
 		return verdict;
-	*copy = *v->chain;
+	/* all but the shadow stack, which is the truth's business */
+	memcpy(copy, v->chain, offsetof(struct o_chain, shadow));
+	memcpy(&copy->shadow_lost, &v->chain->shadow_lost,
+	       sizeof(*copy) - offsetof(struct o_chain, shadow_lost));
 	copy->exact = v->module->binding.stack == 1 ? malloc(O_EXACT + 8) : NULL;
 	copy->depth = at ? copy->depth : depth;
 	if (at)

@@ -8,6 +8,7 @@
  *   announce.c  where modules lie               facts.c   instructions, pages, deliveries
  *   admin.c     registrations, grants           records.c chains and shadow stacks
  *   unwind.c    words that lead home            ref*.c    the reference model
+ *   rewind.c    back to a mark, for fuzzers
  */
 #ifndef ORACLE_STATE_H
 #define ORACLE_STATE_H
@@ -93,7 +94,10 @@ struct o_module {
 	uint64_t *marked;	      /* bit: this page was written, and not looked at since */
 	bool asked, ran;	      /* in this event: for written pages; someone was inside */
 	bool unsure;		      /* what is marked is not known */
+	bool kept;		      /* its arrays are a mark's (rewind.c) */
+	bool proved;		      /* its text was looked at since the mark */
 	bool released, init_released; /* in this event, while it is announced */
+	bool init_left;		      /* ... and no longer lay there before the first was */
 };
 
 struct o_vcpu {
@@ -137,6 +141,10 @@ struct oracle {
 	uint64_t generation;
 	struct o_frame owner[O_OWNERS]; /* open hash of announced modules' frames */
 	bool owners_full;		/* more frames than fit: some are not known */
+	uint16_t used[O_OWNERS];	/* buckets of owner[] that are */
+	unsigned nused;
+	uint64_t moves; /* of frames: times that owner[] was made anew */
+	struct oracle_mark *mark;
 	bool judging;
 	unsigned event_vcpu;
 	unsigned nundo;
@@ -251,6 +259,10 @@ enum guard_verdict o_walk_departed(const struct oracle *o, const struct o_module
 				   struct o_chain *ch, const struct oracle_cpu *cpu,
 				   const struct o_standing *at);
 bool o_words_hold(const struct oracle *o, const struct o_chain *ch, uint64_t cr3);
+
+/* ---- rewind.c ---- */
+
+void o_forget_mark(struct oracle *o);
 
 /* ---- admin.c ---- */
 

@@ -232,7 +232,7 @@ const char *o_text_wrong(struct oracle *o, struct o_module *m, uint32_t *where)
 		if (m_verified(m->man.segment[i].kind) && o_has(m, i))
 			wrong = segment_wrong(o, m, all, &m->man.segment[i], group, where);
 	if (!wrong)
-		memcpy(m->good, all, bytes);
+		m->proved = true, memcpy(m->good, all, bytes);
 	free(all);
 	free(group);
 	return wrong;

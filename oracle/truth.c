@@ -4,6 +4,7 @@
  * here the claim meets what the oracle knows: the event, the registers, guest memory, its own
  * records. Only then does the truth change. A refusal needs no proof, since nobody gets in by it.
  */
+#include <stddef.h>
 #include <string.h>
 
 #include "oracle/state.h"
@@ -264,7 +265,13 @@ static void begin(struct claim *c, const struct m_entry *e, bool raw, uint64_t w
 		{
 			uint8_t *exact = ch->exact;
 
-			memset(ch, 0, sizeof(*ch));
+			/* of the shadow stack and the words nothing counts beyond their numbers */
+			memset(ch, 0, offsetof(struct o_chain, shadow));
+			memset(&ch->shadow_lost, 0,
+			       offsetof(struct o_chain, words) -
+				       offsetof(struct o_chain, shadow_lost));
+			ch->has_exact = false;
+			ch->exact_lo = 0;
 			ch->exact = exact;
 		}
 	}

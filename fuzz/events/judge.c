@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One event, three judges: the core decides; the oracle predicts its verdict and keeps its own
+ * truth; the ledger looks at what came of it. A decision is carried out as an engine would.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fuzz/events/core.h"
+
+void fc_broken(bool guarantee, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (fc->broken)
+		return;
+	fc->broken = true;
+	fc->guarantee = guarantee;
+	va_start(ap, fmt);
+	vsnprintf(fc->failure, sizeof(fc->failure), fmt, ap);
+	va_end(ap);
+}
+
+/* What the oracle has to say, once. A prediction is worth less than a guarantee. */
+static void heard(void)
+{
+	const char *line = oracle_failure_line(fc->oracle);
+
+	if (line && !fc->broken)
+		fc_broken(!strstr(line, "reference model"), "%s", line);
+}
+
+unsigned fc_by_index(unsigned index)
+{
+	for (unsigned m = 0; m < FC_MODULES; m++)
+		if (fc->live->index[m] == index)
+			return m;
+	return FC_MODULES;
+}
+
+static void cpu_for(const struct guard_cpu *from, struct oracle_cpu *to)
+{
+	memcpy(to->gpr, from->gpr, sizeof(to->gpr));
+	to->rip = from->rip;
+	to->rflags = from->rflags;
+	to->cr0 = from->cr0;
+	to->cr3 = from->cr3;
+	to->cr4 = from->cr4;
+	to->efer = from->efer;
+	to->cpl = from->cpl;
+	to->plain64 = from->mode == GUARD_MODE_64;
+}
+
+static uint32_t stops(unsigned v)
+{
+	uint32_t stop = fc->d.stop | (uint32_t)fc->d.stop_vcpu << v;
+
+	for (unsigned u = 0; u < FC_VCPUS; u++)
+		fc->live->stopped[u] |= stop >> u & 1;
+	return stop;
+}
+
+static void outcome(const struct guard_event *ev, struct oracle_outcome *out)
+{
+	const struct guard_decision *d = &fc->d;
+
+	out->lines = d->nlines < ORACLE_LINES ? d->nlines : ORACLE_LINES;
+	for (unsigned i = 0; i < out->lines; i++)
+		out->line[i] = (struct oracle_line){ .event = d->line[i].event,
+						     .verdict = d->line[i].verdict,
+						     .module = d->line[i].module,
+						     .from = d->line[i].from,
+						     .to = d->line[i].to,
+						     .act = d->line[i].act,
+						     .rip = d->line[i].rip };
+	out->inject_gp = d->inject_gp;
+	out->foreign = d->foreign;
+	out->stop = stops(ev->vcpu);
+	out->view = fc->live->view[ev->vcpu];
+	cpu_for(&d->cpu, &out->cpu);
+}
+
+/* The verdict log, for somebody who reads a find. */
+static void tell(void)
+{
+	const struct guard_decision *d = &fc->d;
+
+	for (unsigned i = 0; i < d->nlines && i < GUARD_MAX_LINES; i++)
+		fprintf(stderr,
+			"    vcpu=%u %s module=%d rip=0x%llx rsp=0x%llx verdict=%s view=%d>%d\n",
+			fc->ev.vcpu, guard_event_string(d->line[i].event),
+			(int8_t)d->line[i].module, (unsigned long long)d->line[i].rip,
+			(unsigned long long)d->cpu.gpr[GUARD_RSP],
+			guard_verdict_string(d->line[i].verdict), (int8_t)d->line[i].from,
+			(int8_t)d->line[i].to);
+	if (!d->nlines)
+		fprintf(stderr, "    vcpu=%u: nothing%s\n", fc->ev.vcpu,
+			d->foreign ? ", foreign" : "");
+}
+
+static void judge_one(unsigned v, enum guard_event_type type, enum guard_cause cause,
+		      uint8_t vector, uint64_t gpa)
+{
+	struct guard_event ev = {
+		.type = type, .vcpu = v, .cause = cause, .vector = vector, .gpa = gpa
+	};
+	struct oracle_event event;
+	struct oracle_outcome out;
+
+	ev.cpu = fc->live->cpu[v];
+	event.kind = type == GUARD_EV_X	      ? ORACLE_X
+		     : type == GUARD_EV_FETCH ? ORACLE_FETCH
+		     : type == GUARD_EV_TOUCH ? ORACLE_TOUCH
+					      : ORACLE_DEPART;
+	event.vcpu = v;
+	event.cause = cause;
+	event.vector = vector;
+	event.gpa = gpa;
+	cpu_for(&ev.cpu, &event.cpu);
+	fc_ledger_before(v, true);
+	oracle_before(fc->oracle, &event);
+	guard_judge(fc->guard, &ev, &fc->d);
+	fc->events++;
+	outcome(&ev, &out);
+	fc->live->cpu[v] = fc->d.cpu;
+	oracle_after(fc->oracle, &event, &out);
+	fc_ledger_judged(&ev);
+	heard();
+	if (fc->trace)
+		tell();
+}
+
+/* Who has to leave leaves, before it executes more. */
+static void kicked(unsigned v)
+{
+	uint32_t kick = fc->d.kick;
+
+	for (unsigned u = 0; u < FC_VCPUS && !fc->broken; u++) {
+		struct fc_live *l = fc->live;
+
+		if (u == v || !(kick >> u & 1) || l->view[u] == GUARD_VIEW_U || l->stopped[u])
+			continue;
+		judge_one(u, GUARD_EV_DEPART, GUARD_CAUSE_KICK, 0, 0);
+		l->saved[l->saved_at++ % FC_SAVED] = l->cpu[u];
+	}
+}
+
+void fc_judge(unsigned v, enum guard_event_type type, enum guard_cause cause, uint8_t vector,
+	      uint64_t gpa)
+{
+	struct fc_live *l = fc->live;
+	struct guard_decision first;
+
+	if (l->stopped[v] || fc->broken)
+		return;
+	if (type == GUARD_EV_X)
+		l->slot[l->slots++ % FC_SLOTS] = l->cpu[v].gpr[GUARD_RSP];
+	judge_one(v, type, cause, vector, gpa);
+	first = fc->d;
+	if (first.kick)
+		kicked(v);
+	/* #GP inside: its delivery is an event like any other */
+	if (first.inject_gp && !l->stopped[v] && !fc->broken && l->view[v] != GUARD_VIEW_U)
+		judge_one(v, GUARD_EV_DEPART, GUARD_CAUSE_EXCEPTION, 13, 0);
+	if (first.inject_gp || first.kick)
+		fc->d = first;
+	if (first.inject_gp)
+		l->cpu[v].rip = FC_KERNEL;
+}
+
+/* ---- the administrator ---- */
+
+static void admin_begins(void)
+{
+	fc_ledger_before(0, false);
+	oracle_admin_begins(fc->oracle);
+	fc->events++;
+}
+
+void fc_grant(unsigned v, unsigned m, uint64_t set, bool give)
+{
+	struct fc_live *l = fc->live;
+	uint64_t before = l->granted[v][m];
+	unsigned index = l->index[m];
+	enum guard_verdict verdict;
+
+	if (l->stopped[v] || fc->broken)
+		return;
+	admin_begins();
+	fc->ev.vcpu = v;
+	if (index < FC_MODULES)
+		l->granted[v][m] = give ? before | set : before & ~set;
+	verdict = guard_grant(fc->guard, v, index, set, give, &fc->d);
+	if (give && verdict != GUARD_V_OK)
+		l->granted[v][m] = before;
+	oracle_judged_grant(fc->oracle, v, index, give, verdict, fc->d.kick);
+	oracle_granted(fc->oracle, v, index, set, give, verdict == GUARD_V_OK, stops(v),
+		       l->view[v]);
+	fc_ledger_admin(verdict);
+	heard();
+}
+
+static struct oracle_binding binding_for(const struct guard_binding *from)
+{
+	struct oracle_binding b = { 0 };
+
+	memcpy(&b.id, from->digest, sizeof(b.id));
+	b.bound = from->bound;
+	b.required = from->policy.required;
+	b.stack = from->policy.stack;
+	b.registers = from->policy.registers;
+	b.refusal = from->policy.refusal;
+	b.chains = from->policy.chains;
+	for (unsigned p = 0; p < GM_MAX_PRIVILEGES; p++) {
+		b.range[p].base = from->resource[p].base;
+		b.range[p].length = from->resource[p].length;
+	}
+	return b;
+}
+
+void fc_register(unsigned m)
+{
+	struct fc_module *mod = &fc->module[m];
+	struct oracle_request r = { .digested = true, .bound = true, .room = true };
+	unsigned index = GUARD_MAX_MODULES;
+	enum guard_verdict v;
+
+	/* two registrations would share the memory for tables */
+	if (fc->live->index[m] < FC_MODULES || fc->broken)
+		return;
+	admin_begins();
+	v = guard_register(fc->guard, mod->manifest, mod->len, &mod->binding, mod->work,
+			   mod->work_len, &index, &fc->d);
+	memcpy(r.digest, mod->binding.digest, sizeof(r.digest));
+	memcpy(r.names, mod->binding.digest, sizeof(r.names));
+	r.binding = binding_for(&mod->binding);
+	oracle_judged_register(fc->oracle, mod->manifest, mod->len, &r, v, index);
+	if (v == GUARD_V_OK) {
+		oracle_registered(fc->oracle, index, mod->manifest, mod->len, &r.binding);
+		if (index >= FC_MODULES) {
+			fc_broken(true, "G6 VMM safety: REGISTER gives number %u", index);
+			return;
+		}
+		fc->live->index[m] = (uint8_t)index;
+		for (unsigned u = 0; u < FC_VCPUS; u++)
+			fc->live->granted[u][m] = 0;
+	}
+	fc_ledger_admin(v);
+	heard();
+}
+
+void fc_unregister(unsigned m)
+{
+	unsigned index = fc->live->index[m];
+	enum guard_verdict v;
+
+	if (fc->broken)
+		return;
+	admin_begins();
+	v = guard_unregister(fc->guard, index, &fc->d);
+	oracle_judged_unregister(fc->oracle, index, v, fc->d.kick);
+	oracle_unregistered(fc->oracle, index, v == GUARD_V_OK, stops(0));
+	fc_ledger_admin(v);
+	if (v == GUARD_V_OK) {
+		fc_ledger_forget(m);
+		fc->live->index[m] = GUARD_MAX_MODULES;
+	}
+	heard();
+}
+
+void fc_reset(unsigned v)
+{
+	enum guard_verdict verdict;
+
+	if (fc->broken || fc->live->stopped[v])
+		return;
+	admin_begins();
+	fc->ev.vcpu = v;
+	verdict = guard_vcpu_reset(fc->guard, v, &fc->d);
+	oracle_judged_reset(fc->oracle, v, verdict);
+	oracle_vcpu_reset(fc->oracle, v, stops(v), fc->live->view[v]);
+	fc_ledger_admin(verdict);
+	heard();
+}
