@@ -207,7 +207,7 @@ $(BUILD)/bench/kvm_bench: private LDFLAGS += -Wl,--wrap=guard_judge -Wl,--wrap=k
 
 $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(LIBSUPPORT) $(LIBHOST) $(LIBGUARD) $(BUILD)/link-flags.stamp
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) -o $@
+	$(Q)$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -o $@
 
 include mk/corpus.mk
 include mk/boot.mk

@@ -19,7 +19,8 @@ $(FUZZ_TARGETS): $(BUILD)/fuzz/%: $(BUILD)/fuzz/targets/%.o $(FUZZ_SHARED) $(LIB
 
 # The target `core` is more than one file: its world and its judges.
 CORE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/events/*.c)) $(BUILD)/tests/support/manifest_builder.o
-$(BUILD)/fuzz/core: $(CORE_OBJ)
+$(BUILD)/fuzz/core $(BUILD)/bench/fuzz_bench: $(CORE_OBJ)
+$(BUILD)/bench/fuzz_bench: $(BUILD)/fuzz/fuzz.o
 # An engine's feedback is of the core alone: how often its judges took which branch says nothing.
 ifneq ($(FUZZ_ENGINE),)
 CORE_JUDGES := $(CORE_OBJ) $(patsubst %.c,$(BUILD)/%.o,$(wildcard oracle/*.c))

@@ -200,6 +200,7 @@ void oracle_registered(struct oracle *o, unsigned index, const void *manifest, s
 	for (unsigned v = 0; v < o->vcpus; v++)
 		o->vcpu[v].granted[index] = 0;
 	m->registered = true;
+	o->top = index >= o->top ? index + 1 : o->top;
 	o->generation++;
 }
 

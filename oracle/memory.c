@@ -21,7 +21,7 @@ static bool ram(const struct oracle *o, uint64_t gpa, void *buf, size_t len)
 
 static bool device_of(const struct oracle *o, uint64_t gpa, const struct o_module **owner)
 {
-	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
+	for (unsigned i = 0; i < o->top; i++) {
 		const struct o_module *m = &o->module[i];
 
 		for (unsigned p = 0; m->registered && p < m->man.nprivileges; p++)
@@ -56,7 +56,8 @@ void o_frames_moved(struct oracle *o)
 	while (o->nused)
 		o->owner[o->used[--o->nused]].gpa = NO_FRAME;
 	o->owners_full = false;
-	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
+	memset(o->owned, 0, sizeof(o->owned));
+	for (unsigned i = 0; i < o->top; i++) {
 		const struct o_module *m = &o->module[i];
 		unsigned n = 0;
 
@@ -71,6 +72,7 @@ void o_frames_moved(struct oracle *o)
 				o->owners_full = true;
 				continue;
 			}
+			o->owned[m->frame[p] / PAGE / 64 % 64] |= 1ull << m->frame[p] / PAGE % 64;
 			o->used[o->nused++] = (uint16_t)b;
 			o->owner[b] = (struct o_frame){ m->frame[p], (uint16_t)i, (uint16_t)p };
 		}
@@ -81,9 +83,10 @@ enum o_owner o_owner(const struct oracle *o, uint64_t gpa, const struct o_module
 		     uint32_t *page)
 {
 	const struct o_module *who = NULL;
+	bool may = o->owned[gpa / PAGE / 64 % 64] >> gpa / PAGE % 64 & 1;
 	unsigned b = bucket(PAGE_OF(gpa));
 
-	for (unsigned n = 0; o->owner[b].gpa != NO_FRAME && n < O_OWNERS; n++) {
+	for (unsigned n = 0; may && o->owner[b].gpa != NO_FRAME && n < O_OWNERS; n++) {
 		if (o->owner[b].gpa == PAGE_OF(gpa)) {
 			who = &o->module[o->owner[b].module];
 			if (m)
@@ -245,7 +248,7 @@ struct o_module *o_text_of(struct oracle *o, uint64_t gva)
 {
 	uint32_t moff;
 
-	for (unsigned i = 0; i < ORACLE_MODULES; i++)
+	for (unsigned i = 0; i < o->top; i++)
 		if (o->module[i].announced && o_in_text(&o->module[i], gva, &moff))
 			return &o->module[i];
 	return NULL;
@@ -255,7 +258,7 @@ struct o_module *o_gates_of(struct oracle *o, uint64_t gva)
 {
 	struct o_module *memory = NULL;
 
-	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
+	for (unsigned i = 0; i < o->top; i++) {
 		struct o_module *m = &o->module[i];
 
 		if (gva - m->gates_gva >= m->gates_bytes)

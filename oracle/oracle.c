@@ -201,12 +201,12 @@ void oracle_before(struct oracle *o, const struct oracle_event *ev)
 	o->event = ev;
 	o->outcome = NULL;
 	o->init_moved = o->failed = false;
-	for (unsigned i = 0; i < ORACLE_MODULES; i++)
+	for (unsigned i = 0; i < o->top; i++)
 		o->module[i].asked = o->module[i].ran = false;
 	for (unsigned v = 0; v < o->vcpus; v++)
 		if (o->vcpu[v].module)
 			o->vcpu[v].module->ran = true;
-	for (unsigned i = 0; ev->kind == ORACLE_FETCH && i < ORACLE_MODULES; i++) {
+	for (unsigned i = 0; ev->kind == ORACLE_FETCH && i < o->top; i++) {
 		const struct o_module *m = &o->module[i];
 
 		o->init_moved |= m->announced && o_init_done(m) && !m->init_gone &&
@@ -329,7 +329,7 @@ static bool init_kept(const struct o_module *m)
 
 static void text_after(struct oracle *o, const struct oracle_event *ev)
 {
-	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
+	for (unsigned i = 0; i < o->top; i++) {
 		struct o_module *m = &o->module[i];
 		const char *wrong = NULL;
 		uint32_t where;

@@ -18,6 +18,8 @@ struct oracle_mark {
 	struct o_vcpu vcpu[ORACLE_VCPUS];
 	struct o_module module[ORACLE_MODULES]; /* these arrays live as long as the mark */
 	struct arrays was[ORACLE_MODULES];
+	struct o_gone gone[O_GONE];
+	unsigned went;
 	uint64_t moves;
 };
 
@@ -72,6 +74,8 @@ bool oracle_set_mark(struct oracle *o)
 	for (unsigned i = 0; i < ORACLE_MODULES; i++)
 		if (o->module[i].registered)
 			all = remember(k, i, &o->module[i]) && all;
+	memcpy(k->gone, o->gone, sizeof(k->gone));
+	k->went = o->went;
 	k->moves = o->moves;
 	return all;
 }
@@ -105,6 +109,9 @@ void oracle_rewind(struct oracle *o, enum oracle_mode mode)
 	if (!k)
 		return;
 	memcpy(o->vcpu, k->vcpu, sizeof(o->vcpu));
+	if (o->went != k->went)
+		memcpy(o->gone, k->gone, sizeof(o->gone));
+	o->went = k->went;
 	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
 		if (k->module[i].registered || o->module[i].frame)
 			restore(o, k, i);

@@ -138,11 +138,13 @@ struct oracle {
 	struct o_module module[ORACLE_MODULES];
 	struct o_gone gone[O_GONE]; /* the oldest is overwritten */
 	unsigned went;
+	unsigned top; /* those beyond were never registered */
 	uint64_t generation;
 	struct o_frame owner[O_OWNERS]; /* open hash of announced modules' frames */
 	bool owners_full;		/* more frames than fit: some are not known */
 	uint16_t used[O_OWNERS];	/* buckets of owner[] that are */
 	unsigned nused;
+	uint64_t owned[64]; /* bit: perhaps owner[] has such a frame; most it has not */
 	uint64_t moves; /* of frames: times that owner[] was made anew */
 	struct oracle_mark *mark;
 	bool judging;

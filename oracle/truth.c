@@ -232,6 +232,8 @@ static struct o_chain *room(const struct claim *c)
 			struct o_chain *ch = &c->m->chain[i];
 
 			if (ch->state == O_FREE || (pass && stale(c, ch))) {
+				/* one that could not be read seemed stale, too: which it took? */
+				c->o->lost |= pass && c->o->failed;
 				o_end(ch);
 				return ch;
 			}

@@ -17,7 +17,7 @@ import sys
 import time
 
 # Share of the time. What has most code behind it gets most.
-TARGETS = {"wrap": 4, "check": 4, "manifest": 2, "scenario": 2, "binding": 1, "unpack": 1}
+TARGETS = {"wrap": 4, "check": 4, "manifest": 2, "scenario": 2, "core": 2, "binding": 1, "unpack": 1}
 ENGINES = ("libfuzzer", "afl")
 MAX_INPUT = 128 << 10
 # Bytes that one allocation may have, in MiB: no input is larger than 128 KiB. Unpacking has the
@@ -66,6 +66,9 @@ class Target:
             env["UBSAN_OPTIONS"] = "abort_on_error=1:symbolize=0"
             env.update(AFL_SKIP_CPUFREQ="1", AFL_NO_AFFINITY="1", AFL_NO_UI="1", AFL_AUTORESUME="1",
                        AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES="1", AFL_NO_COLOR="1", AFL_FAST_CAL="1")
+            mutator = os.path.abspath(f"{self.program(engine)}-mutator.so")
+            if os.path.exists(mutator):
+                env["AFL_CUSTOM_MUTATOR_LIBRARY"] = mutator
         return env
 
     def fails(self, path):

@@ -119,6 +119,7 @@ struct fc_record {
 	uint8_t open; /* 0, else enum fc_kind */
 	uint8_t module, vector, raw;
 	bool exception;
+	uint32_t number;
 	uint64_t rip, rsp, rflags; /* where it goes on */
 	uint32_t compare;	   /* registers that must be as they were */
 	uint64_t gpr[GUARD_GPRS];
@@ -157,6 +158,7 @@ struct fc_live {
 	unsigned fail_op, fail_in; /* this callback fails, the fail_in-th time from now; 0: none */
 	/* the ledger's */
 	uint64_t granted[FC_VCPUS][FC_MODULES]; /* by module, not by number */
+	uint32_t records; /* so far: of several at one place the latest counts */
 	struct fc_record record[FC_RECORDS];
 	struct fc_entered entered[FC_ENTERED];
 	struct fc_word home[FC_VCPUS][FC_WORDS]; /* of who is inside: words that lead home */
@@ -200,6 +202,12 @@ enum fc_op {
 	FC_OPS
 };
 
+enum fc_judges {
+	FC_NOBODY, /* to see what the others cost */
+	FC_GUARANTEES,
+	FC_MODEL /* the guarantees, and the reference model */
+};
+
 struct fc {
 	uint8_t *ram;
 	uint8_t copy[FC_MODULES][FC_PAGES][4096]; /* verified and private pages, by number */
@@ -215,6 +223,7 @@ struct fc {
 	struct guard_decision d; /* of the last event */
 	struct fc_undo journal[FC_JOURNAL];
 	unsigned journaled;
+	enum fc_judges judges;
 	bool trace; /* tell every step and verdict on stderr */
 	bool ready; /* from here on what is written is taken back */
 	/* what is wrong */
@@ -241,8 +250,8 @@ uint64_t fc_pte_now(unsigned page);
 
 /* ---- world.c ---- */
 
-/* The world of this configuration as it was made ready; `model`: the reference model judges, too. */
-void fc_begin(unsigned config, bool model);
+/* The world of this configuration as it was made ready. */
+void fc_begin(unsigned config, enum fc_judges judges);
 /* Frame numbers in every world. */
 unsigned fc_module_frame(unsigned m, unsigned segment);
 unsigned fc_stack_frame(unsigned thread, unsigned page);
@@ -277,6 +286,7 @@ void fc_x(unsigned v, uint64_t rip);
 void fc_fetch(unsigned v, uint64_t rip);
 void fc_push(unsigned v, uint64_t word);
 void fc_call(unsigned v, unsigned m, unsigned fn, uint64_t word);
+uint64_t fc_return_site(unsigned v); /* of the function whose body v stands in */
 void fc_callout(unsigned v, unsigned gate, bool tail);
 void fc_ret(unsigned v, bool clobber);
 void fc_inner(unsigned v, unsigned fn);
@@ -319,7 +329,7 @@ enum fc_step {
 void fc_step(const uint8_t step[FC_STEP]);
 extern const char *const fc_step_names[FC_NSTEPS];
 /* Plays a whole input; false: fc->failure says what is wrong. */
-bool fc_run(const uint8_t *data, size_t size, bool model);
+bool fc_run(const uint8_t *data, size_t size, enum fc_judges judges);
 
 /* In place; returns the new size. The same sequence from the same seed. */
 size_t fc_mutate(uint8_t *data, size_t size, size_t room, const uint8_t *other, size_t other_size,

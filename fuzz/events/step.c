@@ -254,10 +254,7 @@ void fc_step(const uint8_t step[FC_STEP])
 	case ST_CALL:
 		if (in >= 0 && in < (int)FC_MODULES && !(b & 1))
 			m = (unsigned)in;
-		fc_call(v, m, a % FN_ENTRIES,
-			b >= 0x80      ? some_place(v, m, b)
-			: in == (int)m ? fc_fn(m, (b >> 1) % 2 ? FN_G : FN_F, FC_RET)
-				       : FC_KRET);
+		fc_call(v, m, a % FN_ENTRIES, b >= 0x80 ? some_place(v, m, b) : fc_return_site(v));
 		break;
 	case ST_CALLOUT: fc_callout(v, FG_LEAVE + a % 3, false); break;
 	case ST_RET: fc_ret(v, !(a & 1)); break;
@@ -309,7 +306,8 @@ void fc_step(const uint8_t step[FC_STEP])
 			 a & 1 ? FC_MMIO(m) + b * 16 : (a / 2 % FC_FRAMES) * 4096ull + b);
 		break;
 	case ST_FAIL:
-		l->fail_op = a % FC_OPS;
+		l->fail_op =
+			FC_READ + a % (FC_OPS - FC_READ); /* a translation has no way to fail */
 		l->fail_in = 1 + b % 8;
 		break;
 	case ST_TEXT: text(m, a, b); break;

@@ -30,19 +30,19 @@ static void story(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static int model = -1;
+	static enum fc_judges judges;
 
-	if (model < 0) {
+	if (!judges) {
 		const char *judge = getenv("FUZZ_CORE_JUDGE");
 
-		model = !judge || strcmp(judge, "guarantee") != 0;
+		judges = judge && strcmp(judge, "guarantee") == 0 ? FC_GUARANTEES : FC_MODEL;
 	}
-	if (fc_run(data, size, model))
+	if (fc_run(data, size, judges))
 		return 0;
-	if (!fc->guarantee && !fc_run(data, size, false)) {
+	if (!fc->guarantee && !fc_run(data, size, FC_GUARANTEES)) {
 		story();
 	} else {
-		fc_run(data, size, model);
+		fc_run(data, size, judges);
 		story();
 	}
 	fuzz_broken("the core does what its contract says");
