@@ -80,7 +80,7 @@ static double rows(const char *name, unsigned n, double seconds)
 
 int main(int argc, char **argv)
 {
-	double seconds = argc > 1 ? atof(argv[1]) : 1.0, rate;
+	double seconds = argc > 1 ? strtod(argv[1], NULL) : 1.0, rate;
 
 	/* the first world's honest input, without its reload: crossings alone */
 	sizes[0] = fc_seed(0, inputs[0]) - 7 * FC_STEP;

@@ -127,13 +127,14 @@ static void text(unsigned m, uint8_t a, uint8_t b)
 {
 	uint64_t frame = fc_module_frame(m, a % 4 == 3 ? FS_GATES : FS_TEXT) * 4096ull;
 	int32_t to = -(int32_t)(FC_SITE + 5);
+	static const uint8_t nop5[5] = { 0x0f, 0x1f, 0x44, 0, 0 };
 	uint8_t bytes[5] = { 0xe9 };
 
 	switch (a % 4) {
 	case 0: /* the other legal content */
 		memcpy(bytes + 1, &to, 4);
 		if (b & 1)
-			memcpy(bytes, "\x0f\x1f\x44\x00\x00", 5);
+			memcpy(bytes, nop5, sizeof(nop5));
 		fc_poke(frame + FC_SITE, bytes, 5);
 		break;
 	case 1: /* a poke in progress, or one that ends wrongly */

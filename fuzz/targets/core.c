@@ -19,11 +19,7 @@ size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t a_size, const uint8_t 
 
 static void story(void)
 {
-	char first[sizeof(fc->failure)];
-	bool guarantee = fc->guarantee;
-
-	strcpy(first, fc->failure);
-	fprintf(stderr, "fuzz-core: %s: %s\n", guarantee ? "guarantee" : "model", first);
+	fprintf(stderr, "fuzz-core: %s: %s\n", fc->guarantee ? "guarantee" : "model", fc->failure);
 	if (oracle_failure(fc->oracle))
 		fputs(oracle_failure(fc->oracle), stderr);
 }
