@@ -110,7 +110,9 @@ struct fc_frame {
 
 struct fc_word {
 	uint64_t gva, value;
-	bool entry; /* an activation's slot */
+	bool entry;	 /* an activation's slot: */
+	uint64_t caller; /* what was there before */
+	bool loose;	 /* changed while it ran: leads wherever it does */
 };
 #define FC_WORDS 32u
 
@@ -128,13 +130,6 @@ struct fc_record {
 };
 enum fc_kind { FC_CALLOUT = 1, FC_DEPARTED };
 #define FC_RECORDS 12u
-#define FC_ENTERED 12u
-
-struct fc_entered {
-	bool open;
-	uint8_t module;
-	uint64_t slot, word;
-};
 
 struct fc_live {
 	struct guard_cpu cpu[FC_VCPUS], thread[FC_THREADS], saved[FC_SAVED];
@@ -160,7 +155,6 @@ struct fc_live {
 	uint64_t granted[FC_VCPUS][FC_MODULES]; /* by module, not by number */
 	uint32_t records; /* so far: of several at one place the latest counts */
 	struct fc_record record[FC_RECORDS];
-	struct fc_entered entered[FC_ENTERED];
 	struct fc_word home[FC_VCPUS][FC_WORDS]; /* of who is inside: words that lead home */
 	unsigned homes[FC_VCPUS];
 	bool vague; /* a callback failed where the ledger cannot see what that means */

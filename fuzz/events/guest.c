@@ -48,7 +48,7 @@ static void leads_home(unsigned v)
 	uint64_t gva = l->cpu[v].gpr[GUARD_RSP], word;
 
 	if (l->homes[v] < FC_WORDS && fc_get(l->cpu[v].cr3, gva, &word))
-		l->home[v][l->homes[v]++] = (struct fc_word){ gva, word, false };
+		l->home[v][l->homes[v]++] = (struct fc_word){ .gva = gva, .value = word };
 }
 
 /* What lay below RSP leads nowhere any more. An activation's own slot is the ledger's to drop. */

@@ -137,12 +137,13 @@ static void left(const struct guard_event *ev, unsigned m, enum fc_kind kind, ui
 	r->rflags = ev->cpu.rflags;
 	memcpy(r->gpr, ev->cpu.gpr, sizeof(r->gpr));
 	for (unsigned i = 0; i < l->homes[v]; i++) {
+		struct fc_word w = l->home[v][i];
 		uint64_t now;
 
 		/* another vCPU may have changed what ran: that is then what leads home */
-		if (l->home[v][i].gva >= above && fc_get(ev->cpu.cr3, l->home[v][i].gva, &now) &&
-		    now == l->home[v][i].value)
-			r->word[r->words++] = l->home[v][i];
+		w.loose |= !fc_get(ev->cpu.cr3, w.gva, &now) || now != w.value;
+		if (w.gva >= above)
+			r->word[r->words++] = w;
 	}
 	l->homes[v] = 0;
 }
@@ -169,7 +170,7 @@ static void comes_back(const struct guard_event *ev, struct fc_record *r, uint32
 				r->module, i);
 	}
 	for (unsigned i = 0; i < r->words; i++)
-		if (p->stack != GUARD_STACK_NONE && r->word[i].gva >= above &&
+		if (p->stack != GUARD_STACK_NONE && r->word[i].gva >= above && !r->word[i].loose &&
 		    (!fc_get(ev->cpu.cr3, r->word[i].gva, &now) || now != r->word[i].value))
 			fc_broken(
 				true,
@@ -180,39 +181,25 @@ static void comes_back(const struct guard_event *ev, struct fc_record *r, uint32
 	memcpy(l->home[ev->vcpu], r->word, sizeof(r->word));
 }
 
-static struct fc_entered *entered_at(unsigned m, uint64_t slot, uint64_t word)
-{
-	struct fc_entered *found = NULL;
-
-	/* by address there may be several, abandoned or under other tables: the one that fits */
-	for (unsigned i = 0; i < FC_ENTERED; i++) {
-		struct fc_entered *e = &fc->live->entered[i];
-
-		if (e->open && e->module == m && e->slot == slot && (!found || e->word == word))
-			found = e;
-	}
-	return found;
-}
-
-/* Is this the slot of an activation of what runs on v, not of one that was abandoned there? */
-static bool own(unsigned v, uint64_t slot)
+/* The activation with this slot, of what runs on v; NULL: none. */
+static const struct fc_word *activation(unsigned v, uint64_t slot)
 {
 	for (unsigned i = 0; i < fc->live->homes[v]; i++)
 		if (fc->live->home[v][i].gva == slot && fc->live->home[v][i].entry)
-			return true;
-	return false;
+			return &fc->live->home[v][i];
+	return NULL;
 }
 
 static void enters(const struct guard_event *ev, unsigned m, bool inside)
 {
 	struct fc_live *l = fc->live;
-	uint64_t slot = ev->cpu.gpr[GUARD_RSP], now;
-	unsigned v = ev->vcpu, i;
+	uint64_t slot = ev->cpu.gpr[GUARD_RSP], now = 0;
+	unsigned v = ev->vcpu;
 	bool raw = ev->type == GUARD_EV_FETCH;
 
-	if (inside && own(v, slot) && entered_at(m, slot, 0))
+	if (inside && activation(v, slot))
 		return; /* at its own slot: one activation */
-	for (i = 0; i < FC_RECORDS && raw; i++) {
+	for (unsigned i = 0; i < FC_RECORDS && raw; i++) {
 		struct fc_record *r = &l->record[i];
 
 		/* the parent's own return, which goes on at an entry instead */
@@ -222,37 +209,32 @@ static void enters(const struct guard_event *ev, unsigned m, bool inside)
 			return;
 		}
 	}
-	for (i = 0; i < FC_ENTERED && l->entered[i].open;)
-		i++;
-	if (i == FC_ENTERED) {
-		l->vague = true;
-		memmove(&l->entered[0], &l->entered[1], sizeof(l->entered[0]) * --i);
-	}
-	l->entered[i] = (struct fc_entered){ true, (uint8_t)m, slot, fc->ev.at_rsp };
 	if (!inside)
 		l->homes[v] = 0;
-	if (l->homes[v] < FC_WORDS && fc_get(ev->cpu.cr3, slot, &now)) {
-		if (!raw && now != fc_gate(m, FG_LEAVE_RETURN))
-			fc_broken(true,
-				  "G2 exit: module %u is entered, and its slot leads to 0x%llx", m,
-				  (unsigned long long)now);
-		l->home[v][l->homes[v]++] = (struct fc_word){ slot, now, true };
+	fc_get(ev->cpu.cr3, slot, &now);
+	if (!raw && now != fc_gate(m, FG_LEAVE_RETURN))
+		fc_broken(true, "G2 exit: module %u is entered, and its slot leads to 0x%llx", m,
+			  (unsigned long long)now);
+	if (l->homes[v] == FC_WORDS) {
+		l->vague = true;
+		return;
 	}
+	l->home[v][l->homes[v]++] =
+		(struct fc_word){ slot, now, .entry = true, .caller = fc->ev.at_rsp };
 }
 
 /* An activation ends, and with it the caller's address comes back. */
-static void ends(const struct guard_event *ev, unsigned m, struct fc_entered *e, bool raw)
+static void ends(const struct guard_event *ev, unsigned m, const struct fc_word *a, bool raw)
 {
 	struct fc_live *l = fc->live;
-	uint64_t now = 0;
+	uint64_t slot = a->gva, now = 0;
 
-	e->open = false;
-	if (!raw && (!fc_get(ev->cpu.cr3, e->slot, &now) || now != e->word))
-		fc_broken(
-			true,
-			"G5 continuity: module %u ends, and its caller's address is not back at 0x%llx",
-			m, (unsigned long long)e->slot);
-	while (l->homes[ev->vcpu] && l->home[ev->vcpu][l->homes[ev->vcpu] - 1].gva <= e->slot)
+	if (!raw && (!fc_get(ev->cpu.cr3, slot, &now) || now != a->caller))
+		fc_broken(true,
+			  "G5 continuity: module %u ends, and its caller's address is not "
+			  "back at 0x%llx",
+			  m, (unsigned long long)slot);
+	while (l->homes[ev->vcpu] && l->home[ev->vcpu][l->homes[ev->vcpu] - 1].gva <= slot)
 		l->homes[ev->vcpu]--;
 }
 
@@ -266,39 +248,27 @@ static uint32_t preserved(const struct guard_event *ev, unsigned m)
 
 static void leaves(const struct guard_event *ev, unsigned m, bool raw)
 {
-	uint64_t slot = ev->cpu.gpr[GUARD_RSP], word = fc->ev.at_rsp, now = 0;
-	bool known = fc->ev.at_rsp_ok;
+	uint64_t slot = ev->cpu.gpr[GUARD_RSP], word = fc->ev.at_rsp;
+	const struct fc_word *a = activation(ev->vcpu, slot);
 
-	if (own(ev->vcpu, slot)) {
-		struct fc_entered *e;
-
-		fc_get(ev->cpu.cr3, slot, &now);
-		e = entered_at(m, slot, now);
-		if (e && !in_text(m, e->word)) {
-			ends(ev, m, e, raw);
-			return;
-		}
-		/* a child that ended: its word is where its parent waits */
-		known = e != NULL;
-		if (e) {
-			word = e->word;
-			e->open = false;
-		}
+	if (a && !in_text(m, a->caller)) {
+		ends(ev, m, a, raw);
+		return;
 	}
-	if (known)
+	/* a child that ended: its word is where its parent waits */
+	if (a)
+		word = a->caller;
+	if (a || fc->ev.at_rsp_ok)
 		left(ev, m, FC_CALLOUT, word, slot + 8, preserved(ev, m), slot + 8);
 }
 
 static void returns(const struct guard_event *ev, unsigned m, bool raw)
 {
 	uint64_t slot = ev->cpu.gpr[GUARD_RSP] - (raw ? 8 : 0);
-	uint64_t now = 0;
-	struct fc_entered *e;
+	const struct fc_word *a = activation(ev->vcpu, slot);
 
-	fc_get(ev->cpu.cr3, slot, &now);
-	e = entered_at(m, slot, raw ? ev->cpu.rip : now);
-	if (e)
-		ends(ev, m, e, raw);
+	if (a)
+		ends(ev, m, a, raw);
 	else if (!fc->live->vague)
 		fc_broken(true, "G5 continuity: module %u returns at 0x%llx, where nobody entered",
 			  m, (unsigned long long)slot);
@@ -484,9 +454,6 @@ void fc_ledger_forget(unsigned m)
 	for (unsigned i = 0; i < FC_RECORDS; i++)
 		if (l->record[i].module == m)
 			l->record[i].open = 0;
-	for (unsigned i = 0; i < FC_ENTERED; i++)
-		if (l->entered[i].module == m)
-			l->entered[i].open = false;
 	if (index >= FC_MODULES)
 		return;
 	for (unsigned p = 0; p < FC_PAGES; p++)
