@@ -157,6 +157,7 @@ struct fc_live {
 	struct fc_record record[FC_RECORDS];
 	struct fc_word home[FC_VCPUS][FC_WORDS]; /* of who is inside: words that lead home */
 	unsigned homes[FC_VCPUS];
+	bool torn;  /* a frame could not be given back: the oracle does not know whose it is */
 	bool vague; /* a callback failed where the ledger cannot see what that means */
 };
 
@@ -239,6 +240,7 @@ void fc_poke(uint64_t gpa, const void *buf, size_t len);
 struct guard_mapping fc_walk(uint64_t cr3, uint64_t gva);
 bool fc_get(uint64_t cr3, uint64_t gva, uint64_t *word);
 bool fc_put(uint64_t cr3, uint64_t gva, uint64_t word);
+uint32_t fc_role(uint64_t gpa); /* enum guard_role */
 void fc_pte(unsigned page, uint64_t entry);
 uint64_t fc_pte_now(unsigned page);
 

@@ -344,7 +344,7 @@ static void resumes(const struct guard_event *ev, unsigned m, bool last)
 
 /* ---- after an event ---- */
 
-static void line(const struct guard_event *ev, const struct guard_line *g, bool last, bool *inside)
+static void line(const struct guard_event *ev, const struct guard_line *g, bool last, bool inside)
 {
 	unsigned m = fc_by_index(g->module);
 	uint64_t in;
@@ -355,18 +355,9 @@ static void line(const struct guard_event *ev, const struct guard_line *g, bool 
 	in = ev->cpu.rip - fc_seg(m, FS_GATES);
 	raw = ev->type != GUARD_EV_X || fc->module[m].views || in >= 4096;
 	switch (g->event) {
-	case GUARD_ENTER_CALL:
-		enters(ev, m, *inside);
-		*inside = true;
-		break;
-	case GUARD_ENTER_RETURN:
-		returned_to(ev, m, last);
-		*inside = true;
-		break;
-	case GUARD_RESUME:
-		resumes(ev, m, last);
-		*inside = true;
-		break;
+	case GUARD_ENTER_CALL: enters(ev, m, inside); break;
+	case GUARD_ENTER_RETURN: returned_to(ev, m, last); break;
+	case GUARD_RESUME: resumes(ev, m, last); break;
 	case GUARD_LEAVE_CALL: leaves(ev, m, raw); break;
 	case GUARD_LEAVE_RETURN: returns(ev, m, raw); break;
 	case GUARD_DEPART:
@@ -422,7 +413,9 @@ void fc_ledger_judged(const struct guard_event *ev)
 		raised |= g->verdict == GUARD_V_OK &&
 			  (g->event == GUARD_ENTER_CALL || g->event == GUARD_ENTER_RETURN ||
 			   g->event == GUARD_RESUME);
-		line(ev, g, i + 1 == d->nlines, &inside);
+		line(ev, g, i + 1 == d->nlines, inside);
+		/* one event may lead out of one module and into the other */
+		inside = g->to != GUARD_VIEW_U;
 	}
 	if (fc->ev.raises && !raised)
 		fc_broken(true, "G1 entry: vCPU %u is raised, and nothing was accepted", ev->vcpu);

@@ -220,6 +220,17 @@ static void migrate(unsigned v, unsigned u)
 	l->on[u] = on;
 }
 
+/* Only what view U hides has a stand-in that can be touched; else it is a port, of who runs here. */
+static void touch(unsigned v, unsigned m, uint8_t a, uint8_t b)
+{
+	uint64_t gpa = a & 1 ? FC_MMIO(m) + b * 16u : fc_module_frame(m, FS_PRIVATE) * 4096ull + b;
+	uint32_t role = fc_role(gpa);
+
+	if (role != GUARD_ROLE_DEVICE && (role != GUARD_ROLE_PRIVATE || fc->live->torn))
+		gpa = ~0ull;
+	fc_judge(v, GUARD_EV_TOUCH, GUARD_CAUSE_ACCESS, 0, gpa);
+}
+
 static void administrator(unsigned m, uint8_t a)
 {
 	struct fc_live *l = fc->live;
@@ -302,10 +313,7 @@ void fc_step(const uint8_t step[FC_STEP])
 		fc_reset(v);
 		fc_thread(c, l->on[v]);
 		break;
-	case ST_TOUCH:
-		fc_judge(v, GUARD_EV_TOUCH, GUARD_CAUSE_ACCESS, 0,
-			 a & 1 ? FC_MMIO(m) + b * 16 : (a / 2 % FC_FRAMES) * 4096ull + b);
-		break;
+	case ST_TOUCH: touch(v, m, a, b); break;
 	case ST_FAIL:
 		l->fail_op =
 			FC_READ + a % (FC_OPS - FC_READ); /* a translation has no way to fail */

@@ -48,7 +48,7 @@ void fc_poke(uint64_t gpa, const void *buf, size_t len)
 	fc->live->frame[gpa / 4096].dirty = 1;
 }
 
-static uint32_t role_of(uint64_t gpa)
+uint32_t fc_role(uint64_t gpa)
 {
 	for (unsigned i = 0; i < FC_MODULES; i++)
 		if (fc->live->hidden[i] &&
@@ -78,7 +78,7 @@ struct guard_mapping fc_walk(uint64_t cr3, uint64_t gva)
 	map.gpa = entry & ADDRESS;
 	map.flags = GUARD_MAP_PRESENT | (rights & FC_W ? GUARD_MAP_WRITE : 0) |
 		    (rights & FC_U ? GUARD_MAP_USER : 0) | (map.gpa < FC_RAM ? GUARD_MAP_RAM : 0);
-	map.role = role_of(map.gpa);
+	map.role = fc_role(map.gpa);
 	return map;
 }
 
@@ -169,7 +169,7 @@ static void op_translate(void *vmm, unsigned vcpu, uint64_t cr3, uint64_t gva, s
 /* Guest memory through a guest address: never what any module owns. */
 static bool accessible(const char *what, uint64_t gpa, size_t len, bool write)
 {
-	uint32_t role = role_of(gpa);
+	uint32_t role = fc_role(gpa);
 
 	if (!len || gpa >= FC_RAM || gpa % 4096 + len > 4096) {
 		fc_broken(true, "G6 VMM safety: %s of %zu bytes at 0x%llx", what, len,
@@ -351,8 +351,10 @@ static bool op_private_fill(void *vmm, unsigned module, uint32_t page, const voi
 	(void)vmm;
 	if (!in_module("private fill", module, page) || len > 4096)
 		return false;
-	if (!answer(enter(FC_PRIVATE_FILL)))
+	if (!answer(enter(FC_PRIVATE_FILL))) {
+		fc->live->torn = true;
 		return false;
+	}
 	memset(fc->copy[module][page], 0, 4096);
 	if (len)
 		memcpy(fc->copy[module][page], bytes, len);
@@ -402,6 +404,7 @@ static bool op_frame_role(void *vmm, unsigned module, uint32_t page, uint64_t gp
 	ok = enter(FC_ROLE);
 	if (ok && role == GUARD_ROLE_NONE)
 		oracle_frame_released(fc->oracle, module, page);
+	fc->live->torn |= !ok;
 	if (!answer(ok))
 		return false;
 	fc_ledger_role(module, page, role);
