@@ -13,7 +13,17 @@ int fc_inside(unsigned v)
 
 void fc_x(unsigned v, uint64_t rip)
 {
+	int in = fc_inside(v);
+
 	fc->live->cpu[v].rip = rip;
+	/* another module's gates are not executable from inside: that fault comes first */
+	for (unsigned m = 0; in >= 0 && m < FC_MODULES; m++)
+		if ((int)m != in && !fc->module[m].views && rip - fc_seg(m, FS_GATES) < 4096) {
+			fc_fetch(v, rip);
+			if (fc->live->cpu[v].rip != rip || fc_inside(v) >= 0)
+				return;
+			break;
+		}
 	fc_judge(v, GUARD_EV_X, GUARD_CAUSE_X, 0, 0);
 }
 

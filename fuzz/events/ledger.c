@@ -117,8 +117,8 @@ static struct fc_record *new_record(void)
 }
 
 /* v has left module m. `above`: words at and above this address count. */
-static void left(const struct guard_event *ev, unsigned m, enum fc_kind kind, uint64_t rip,
-		 uint64_t rsp, uint32_t compare, uint64_t above)
+static struct fc_record *left(const struct guard_event *ev, unsigned m, enum fc_kind kind,
+			      uint64_t rip, uint64_t rsp, uint32_t compare, uint64_t above)
 {
 	struct fc_live *l = fc->live;
 	struct fc_record *r = new_record();
@@ -128,7 +128,6 @@ static void left(const struct guard_event *ev, unsigned m, enum fc_kind kind, ui
 	r->open = (uint8_t)kind;
 	r->number = ++l->records;
 	r->module = (uint8_t)m;
-	r->raw = ev->type == GUARD_EV_FETCH;
 	r->exception = ev->cause == GUARD_CAUSE_EXCEPTION;
 	r->vector = ev->vector;
 	r->rip = rip;
@@ -146,6 +145,7 @@ static void left(const struct guard_event *ev, unsigned m, enum fc_kind kind, ui
 			r->word[r->words++] = w;
 	}
 	l->homes[v] = 0;
+	return r;
 }
 
 /* The module goes on by this record, which is used up now. `last`: the decision's registers are its. */
@@ -259,7 +259,7 @@ static void leaves(const struct guard_event *ev, unsigned m, bool raw)
 	if (a)
 		word = a->caller;
 	if (a || fc->ev.at_rsp_ok)
-		left(ev, m, FC_CALLOUT, word, slot + 8, preserved(ev, m), slot + 8);
+		left(ev, m, FC_CALLOUT, word, slot + 8, preserved(ev, m), slot + 8)->raw = raw;
 }
 
 static void returns(const struct guard_event *ev, unsigned m, bool raw)
