@@ -194,6 +194,7 @@ static void enters(const struct guard_event *ev, unsigned m, bool inside)
 {
 	struct fc_live *l = fc->live;
 	uint64_t slot = ev->cpu.gpr[GUARD_RSP], now = 0;
+	struct fc_record *parent = NULL;
 	unsigned v = ev->vcpu;
 	bool raw = ev->type == GUARD_EV_FETCH;
 
@@ -204,10 +205,12 @@ static void enters(const struct guard_event *ev, unsigned m, bool inside)
 
 		/* the parent's own return, which goes on at an entry instead */
 		if (r->open == FC_CALLOUT && r->raw && r->module == m && r->rsp == slot + 8 &&
-		    r->rip == fc->ev.at_rsp) {
-			comes_back(ev, r, 0, true, slot + 8);
-			return;
-		}
+		    r->rip == fc->ev.at_rsp && (!parent || r->number > parent->number))
+			parent = r;
+	}
+	if (parent) {
+		comes_back(ev, parent, 0, true, slot + 8);
+		return;
 	}
 	if (!inside)
 		l->homes[v] = 0;
