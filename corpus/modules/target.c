@@ -154,30 +154,22 @@ __asm__(".pushsection .text\n"
 EXPORT_SYMBOL(target_nested_far);
 
 /*
- * The interrupt strikes at an enter gate of this module, on the way into an entry nested in this one.
- *
- *	OUT (pending, IF = 0) | STI | CALL fn | the enter gate <- here
+ * Goes where the kernel says, with the word that it says as return address: a module that is made to
+ * do so still leaves and enters by the guard's rules.
  */
-long target_strike_nested(long vector, long (*fn)(long));
+long target_push_jump(long (*fn)(long), unsigned long word);
 __asm__(".pushsection .text\n"
-	".globl target_strike_nested\n"
-	".type target_strike_nested, @function\n"
-	"target_strike_nested:\n"
+	".globl target_push_jump\n"
+	".type target_push_jump, @function\n"
+	"target_push_jump:\n"
 	".cfi_startproc\n"
-	"	sub	$8, %rsp\n"
+	"	push	%rsi\n"
 	".cfi_adjust_cfa_offset 8\n"
-	"	cli\n"
-	"	mov	%edi, %eax\n"
-	"	outb	%al, $0xf6\n"
-	"	sti\n"
-	"	call	*%rsi\n"
-	"	add	$8, %rsp\n"
-	".cfi_adjust_cfa_offset -8\n"
-	"	jmp	__x86_return_thunk\n"
+	"	jmp	*%rdi\n"
 	".cfi_endproc\n"
-	".size target_strike_nested, . - target_strike_nested\n"
+	".size target_push_jump, . - target_push_jump\n"
 	".popsection\n");
-EXPORT_SYMBOL(target_strike_nested);
+EXPORT_SYMBOL(target_push_jump);
 
 /* Sleeps until *flag is written, if it may; where MWAIT does nothing it goes on at once. */
 long target_mwait(volatile long *in, volatile long *flag)
