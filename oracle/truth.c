@@ -116,7 +116,8 @@ static void comes_back(struct claim *c, struct o_chain *ch, uint64_t lo, uint32_
 			   o_event_name(c->line->event), (unsigned long long)bad.gva);
 		return;
 	}
-	why = registers_wrong(c, ch, check);
+	why = o_words_hold(c->o, ch, c->ev->cpu.cr3) ? registers_wrong(c, ch, check)
+						     : "a word that leads home has changed";
 	if (!why && ch->state == O_DEPARTED && ((c->ev->cpu.rflags ^ ch->rflags) & ~FLAG_RF))
 		why = "RFLAGS are not what they were";
 	if (why)
@@ -426,6 +427,18 @@ static void leave_return(struct claim *c)
 		scrubbed(c, 0xffffu & ~(PRESERVED_C | 1u << ORACLE_RSP | 1u << ORACLE_RDX | 1u));
 }
 
+/*
+ * What suspends is remembered by the words that lead home: each a return site of m, the slots as the
+ * guard left them, in no more frames than a walk may take (docs/semantics.md, "Stack validity").
+ */
+static void leads_home(struct claim *c, enum guard_verdict walked)
+{
+	if (walked == GUARD_V_STACK_TOO_DEEP)
+		wrong(c, "G6 VMM safety", "the way home has more frames than a walk may take");
+	else if (walked != GUARD_V_OK)
+		wrong(c, "G5 continuity", "what suspends has no way home");
+}
+
 static void suspend(struct claim *c, enum o_chain_state state, uint64_t slot, uint64_t rip)
 {
 	struct o_chain *ch = c->v->chain;
@@ -494,12 +507,12 @@ static void leave_call(struct claim *c)
 		return;
 	}
 	o_pop_below(ch, slot + 8);
-	o_walk(c->o, c->m, ch, c->ev->cpu.cr3,
-	       &(struct o_place){ .rip = word,
-				  .rsp = slot + 8,
-				  .rbp = c->ev->cpu.gpr[ORACLE_RBP],
-				  .returned = true },
-	       ch->depth, slot + 8);
+	leads_home(c, o_walk(c->o, c->m, ch, c->ev->cpu.cr3,
+			     &(struct o_place){ .rip = word,
+						.rsp = slot + 8,
+						.rbp = c->ev->cpu.gpr[ORACLE_RBP],
+						.returned = true },
+			     ch->depth, slot + 8));
 	ch->raw = raw;
 	ch->preserve = preserved(c);
 	suspend(c, O_CALLOUT, slot, word);
@@ -519,8 +532,10 @@ static void depart(struct claim *c)
 		wrong(c, "G5 continuity", "the vCPU does not stand in the module");
 		return;
 	}
+	if (at.rsp % 8 || at.rsp >= ch->hi || at.rsp >> 63 == 0)
+		wrong(c, "G5 continuity", "its stack pointer is not on its stack");
 	o_pop_below(ch, at.popped ? at.rsp + 8 : at.rsp);
-	o_walk_departed(c->o, c->m, ch, &c->ev->cpu, &at);
+	leads_home(c, o_walk_departed(c->o, c->m, ch, &c->ev->cpu, &at));
 	ch->exception = c->ev->cause == GUARD_CAUSE_EXCEPTION;
 	ch->vector = c->ev->vector;
 	suspend(c, O_DEPARTED, at.rsp, at.rip);

@@ -209,6 +209,60 @@ long target_meet_tail(volatile long *in, volatile long *go)
 }
 EXPORT_SYMBOL(target_meet_tail);
 
+static noinline void stay(volatile long *in, volatile long *go)
+{
+	*in = 1;
+	while (!*go)
+		__asm__ volatile("pause");
+}
+
+/* The same, a frame further down. */
+long target_meet_below(volatile long *in, volatile long *go)
+{
+	stay(in, go);
+	return secret ? 1 : -1;
+}
+EXPORT_SYMBOL(target_meet_below);
+
+/* The same, with frame pointers: where the upper frame ends is what the lower one saved of RBP. */
+long target_meet_rbp(volatile long *in, volatile long *go);
+__asm__(".pushsection .text\n"
+	".globl target_meet_rbp\n"
+	".type target_meet_rbp, @function\n"
+	"target_meet_rbp:\n"
+	".cfi_startproc\n"
+	"	push	%rbp\n"
+	".cfi_def_cfa_offset 16\n"
+	".cfi_offset %rbp, -16\n"
+	"	mov	%rsp, %rbp\n"
+	".cfi_def_cfa_register %rbp\n"
+	"	call	stay_rbp\n"
+	"	pop	%rbp\n"
+	".cfi_def_cfa %rsp, 8\n"
+	".cfi_restore %rbp\n"
+	"	jmp	__x86_return_thunk\n"
+	".cfi_endproc\n"
+	".size target_meet_rbp, . - target_meet_rbp\n"
+	".type stay_rbp, @function\n"
+	"stay_rbp:\n"
+	".cfi_startproc\n"
+	"	push	%rbp\n"
+	".cfi_def_cfa_offset 16\n"
+	".cfi_offset %rbp, -16\n"
+	"	movq	$1, (%rdi)\n"
+	"1:	pause\n"
+	"	cmpq	$0, (%rsi)\n"
+	"	je	1b\n"
+	"	mov	$1, %eax\n"
+	"	pop	%rbp\n"
+	".cfi_def_cfa_offset 8\n"
+	".cfi_restore %rbp\n"
+	"	jmp	__x86_return_thunk\n"
+	".cfi_endproc\n"
+	".size stay_rbp, . - stay_rbp\n"
+	".popsection\n");
+EXPORT_SYMBOL(target_meet_rbp);
+
 /* The secret is in callee-saved registers while the kernel runs. */
 long target_registers(long n)
 {
