@@ -175,6 +175,7 @@ static void pages_of_a_stack(void **state)
 	/* further down a page may be absent, or anything but private memory and a device */
 	put(PT + 13 * 8, 0xf0000000 | 3);
 	assert_null(stack(o, slot));
+	o->top = 1;
 	o->module[0].registered = true;
 	o->module[0].man.nprivileges = 1;
 	o->module[0].man.privilege[0].kind = P_DEVICE;
