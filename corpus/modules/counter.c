@@ -192,6 +192,27 @@ long counter_load(const long *from)
 }
 EXPORT_SYMBOL(counter_load);
 
+/* An interrupt strikes at the load with the fixup, or a breakpoint's exception (vector 3): RAX stays. */
+long counter_struck_load(const long *from, long vector)
+{
+	long error = 0, value = 0;
+
+	if (vector == 3)
+		__asm__ volatile("int3\n"
+				 "1: mov (%%rdi), %%rdx\n"
+				 "2:\n" EXTABLE_EFAULT("1b", "2b", 0)
+				 : "+a"(error), "+d"(value)
+				 : "D"(from));
+	else
+		__asm__ volatile("mov %%rsi, %%rax; outb %%al, $0xf6\n"
+				 "1: mov (%%rdi), %%rdx\n"
+				 "2:\n" EXTABLE_EFAULT("1b", "2b", 0)
+				 : "+a"(error), "+d"(value)
+				 : "D"(from), "S"(vector));
+	return secret ? error : -4;
+}
+EXPORT_SYMBOL(counter_struck_load);
+
 long counter_warn(long n)
 {
 	if (n > 0)

@@ -263,6 +263,29 @@ __asm__(".pushsection .text\n"
 	".popsection\n");
 EXPORT_SYMBOL(target_meet_rbp);
 
+/*
+ * Moves the stack pointer by so many bytes, then jumps where the kernel says, without a thunk. With a
+ * vector an interrupt strikes at the first instruction there: STI holds it back for one more.
+ */
+long target_jump(void (*to)(void), long bytes, long vector);
+__asm__(".pushsection .text\n"
+	".globl target_jump\n"
+	".type target_jump, @function\n"
+	"target_jump:\n"
+	".cfi_startproc\n"
+	"	cli\n"
+	"	mov	%edx, %eax\n"
+	"	add	%rsi, %rsp\n"
+	"	test	%eax, %eax\n"
+	"	jz	1f\n"
+	"	outb	%al, $0xf6\n"
+	"1:	sti\n"
+	"	jmp	*%rdi\n"
+	".cfi_endproc\n"
+	".size target_jump, . - target_jump\n"
+	".popsection\n");
+EXPORT_SYMBOL(target_jump);
+
 /* The secret is in callee-saved registers while the kernel runs. */
 long target_registers(long n)
 {
