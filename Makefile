@@ -297,12 +297,12 @@ mutants:
 	@$(SUBMAKE) model-tests
 	@tools/mutants.py --build $(BUILD) --cc "$(CC)" --cflags "$(GUARD_ENV)" $(M)
 
-## attack-interrupts  every honest flow with an interrupt at every instruction boundary (minutes)
+## attack-interrupts  every honest flow with an interrupt at every instruction boundary (minutes), into results/interrupts.md
 .PHONY: attack-interrupts
 attack-interrupts:
 	@tools/deps.sh build
 	@$(SUBMAKE) all
-	@$(BUILD)/guardhouse attack --interrupt-every=1000000
+	@tools/attack-interrupts.sh $(BUILD)/guardhouse results/interrupts.md
 
 ## oracle-mutants faults of model/ that the oracle sees alone, into results/oracle-mutants.md; M=OPTIONS
 oracle-mutants:
