@@ -145,7 +145,7 @@ struct oracle {
 	uint16_t used[O_OWNERS];	/* buckets of owner[] that are */
 	unsigned nused;
 	uint64_t owned[64]; /* bit: perhaps owner[] has such a frame; most it has not */
-	uint64_t moves; /* of frames: times that owner[] was made anew */
+	uint64_t moves;	    /* of frames: times that owner[] was made anew */
 	struct oracle_mark *mark;
 	bool judging;
 	unsigned event_vcpu;

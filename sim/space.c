@@ -442,7 +442,7 @@ static struct sim_space *current(struct sim_vcpu *v, unsigned *view, unsigned *c
 
 static struct sim_space *failed(struct sim_vcpu *v, const char *why)
 {
-	sim_end(v->e, VM_EXIT_ENGINE, v->id, sim_current_rip(v), why);
+	sim_end(v->e, VM_EXIT_ENGINE, v->id, sim_current_rip(v), "%s", why);
 	return NULL;
 }
 
