@@ -259,6 +259,13 @@ test-boot:
 	@$(SUBMAKE) all boot-programs
 	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) REQUIRE=$(REQUIRE) tests/boot/run
 
+## fuzz-mutants   planted bugs of the core: are they found? into results/mutants.md; M=OPTIONS
+.PHONY: fuzz-mutants
+fuzz-mutants:
+	@tools/deps.sh build fuzz
+	@$(SUBMAKE) all fuzz-targets
+	@tools/fuzz_mutants.py --build $(BUILD) --control --out results/mutants.md $(M)
+
 ## fuzz-parsers   fuzz what reads files, an hour (FUZZ_SECONDS=N); writes results/fuzz-parsers.md
 .PHONY: fuzz-parsers
 FUZZ_SECONDS ?= 3600

@@ -20,12 +20,14 @@ if [ $status -ne 0 ]; then
 	exit $status
 fi
 {
-	echo '# Honest flows, an interrupt at every instruction boundary'
-	echo
-	echo 'Written by `make attack-interrupts`. Each flow that is accepted all through runs once for each boundary of'
-	echo 'instructions inside of its modules, with an interrupt there; the oracle is on. *Departures*: the runs in'
-	echo 'which it struck inside; in the others interrupts were off there, or another vCPU took the time.'
-	echo
+	cat <<'END'
+# Honest flows, an interrupt at every instruction boundary
+
+Written by `make attack-interrupts`. Each flow that is accepted all through runs once for each boundary of
+instructions inside of its modules, with an interrupt there; the oracle is on. *Departures*: the runs in
+which it struck inside; in the others interrupts were off there, or another vCPU took the time.
+
+END
 	cat "$table"
 } >"$2"
 tail -n 1 "$2"

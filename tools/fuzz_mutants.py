@@ -122,6 +122,36 @@ def row(name, r, again):
     return f"{name:20} {r['judge'] or 'ALIVE':10} {again:>10} {r['executions']:>10} {r['seconds']:>8}  {r['what']}"
 
 
+def markdown(args, table, summary):
+    """results/mutants.md: the table, and who is still alive."""
+    rows = [(n, r) for n, r in table.items() if n != "(the core)"]
+    seconds = sorted(r["seconds"] for _, r in rows if r["judge"])
+    lines = [
+        "# Planted bugs of the core, and what finds them",
+        "",
+        "Written by `make fuzz-mutants`: each patch of `fuzz/mutants/`, the target `core` under libFuzzer from",
+        f"one honest input, seed {args.seed}, at most {args.budget} seconds each. *guarantee*: something came true that",
+        "must never; *model*: a mere difference to the reference model, then how long a guarantee takes with the model left out.",
+        "",
+        summary + (f", median {seconds[len(seconds) // 2]} s." if seconds else "."),
+    ]
+    if "(the core)" in table:
+        r = table["(the core)"]
+        found = r["judge"] or "nothing found"
+        lines += ["", f"The core itself: {r['executions']} executions in {r['seconds']} s, {found}."]
+    lines += ["", "| mutant | what is wrong | killed by | executions | seconds | a guarantee alone |"]
+    lines += ["|---|---|---|--:|--:|--:|"]
+    for name, r in rows:
+        with open(f"fuzz/mutants/{name}.patch", encoding="utf-8") as f:
+            what = f.readline().strip()
+        g = r.get("guarantee")
+        alone = "" if not g else f"{g['seconds']} s" if g["judge"] else "not in time"
+        judge = r["judge"] or "**alive**"
+        lines.append(f"| {name} | {what} | {judge} | {r['executions']} | {r['seconds']} | {alone} |")
+    with open(args.out, "w", encoding="utf-8") as f:
+        f.write("\n".join(lines) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description="Does the fuzz target `core` find planted bugs?")
     parser.add_argument("names", nargs="*", help="of fuzz/mutants/*.patch, without .patch (all)")
@@ -132,6 +162,7 @@ def main():
     parser.add_argument("--once", action="store_true", help="do not ask for a guarantee where the model spoke")
     parser.add_argument("--keep", help="folder for the inputs that killed")
     parser.add_argument("--json", help="write the results to this file")
+    parser.add_argument("--out", metavar="FILE", help="write a table in Markdown to this file")
     args = parser.parse_args()
     names = args.names or sorted(os.path.basename(p)[:-6] for p in glob.glob("fuzz/mutants/*.patch"))
     bad, table = 0, {}
@@ -165,7 +196,10 @@ def main():
             json.dump(table, f, indent=1)
     killed = [r for n, r in table.items() if n != "(the core)" and r["judge"]]
     by = sum(r["judge"] == "guarantee" or bool(r.get("guarantee", {}).get("judge")) for r in killed)
-    print(f"{len(killed)} of {len(names)} mutants killed, {by} of them by a guarantee")
+    summary = f"{len(killed)} of {len(names)} mutants killed, {by} of them by a guarantee"
+    if args.out:
+        markdown(args, table, summary)
+    print(summary)
     return 1 if bad else 0
 
 
