@@ -34,7 +34,7 @@ static void help(void)
 	       "  --oracle-alone  the oracle, but not its reference model\n"
 	       "  --seeds N     a race runs with N seeds from S on (default 50); it must end as it\n"
 	       "                says with each, and nine in ten schedules must differ\n"
-	       "  --vcpus N     at least so many vCPUs in every scenario\n"
+	       "  --vcpus N     at least so many vCPUs in every scenario; those it does not use stay halted\n"
 	       "  --interrupt-every[=N]  the honest flows again, with an interrupt at each instruction\n"
 	       "                boundary inside of the modules in turn; those of more than N\n"
 	       "                (default 2000) are told and passed over\n"
@@ -171,14 +171,14 @@ static void list_one(json_t *listed, const char *id, int width, const char *titl
 		printf("%-*s %s\n", width, id, title);
 }
 
-static int list(bool json, char *const ids[], int nids)
+static int list(bool json, bool views, char *const ids[], int nids)
 {
 	struct attack_cases all;
 	struct error err;
 	json_t *listed;
 	bool bad;
 
-	if (!attack_cases_load(&all, false, ids, nids, &err)) {
+	if (!attack_cases_load(&all, views, ids, nids, &err)) {
 		attack_cases_free(&all);
 		return verb_error("attack", &err);
 	}
@@ -502,7 +502,7 @@ int verb_attack(int argc, char **argv)
 			       ? verb_usage("attack", "--demo goes with --seed and --x only")
 			       : attack_demo(&o);
 	if (only_list)
-		return module ? driver_list(o.json) : list(o.json, ids, nids);
+		return module ? driver_list(o.json) : list(o.json, o.views, ids, nids);
 	if (every)
 		return demo || module || o.engine != &sim_engine || o.oracle == ORACLE_OFF
 			       ? verb_usage("attack",

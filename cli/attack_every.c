@@ -86,6 +86,17 @@ static json_t *sweep_json(const struct attack_case *c, const struct sweep *s, co
 			 note);
 }
 
+static void print_or_add(const struct attack_cases *all, const struct attack_case *c,
+			 const struct sweep *s, const char *note, const struct attack_options *o,
+			 json_t *rows)
+{
+	if (o->json)
+		json_array_append_new(rows, sweep_json(c, s, note));
+	else
+		print_sweep(all, c, s, note, o->markdown);
+	fflush(stdout);
+}
+
 int attack_every(const struct attack_options *o, uint64_t most, char *const ids[], int nids)
 {
 	struct attack_cases all;
@@ -119,6 +130,11 @@ int attack_every(const struct attack_options *o, uint64_t most, char *const ids[
 			verb_error("attack", &err);
 			goto out;
 		}
+		if (scenario_class(c->scenario) != SCN_RACE && !c->result.passed) {
+			flows++;
+			print_or_add(&all, c, &s, "SURPRISE as it is", o, rows);
+			continue;
+		}
 		if (!honest(c))
 			continue;
 		s.boundaries = c->result.boundaries;
@@ -139,11 +155,7 @@ int attack_every(const struct attack_options *o, uint64_t most, char *const ids[
 			if (s.failed_at)
 				note = "SURPRISE";
 		}
-		if (o->json)
-			json_array_append_new(rows, sweep_json(c, &s, note));
-		else
-			print_sweep(&all, c, &s, note, o->markdown);
-		fflush(stdout);
+		print_or_add(&all, c, &s, note, o, rows);
 	}
 	progress_stop();
 	status = all.unreadable				       ? EXIT_USAGE

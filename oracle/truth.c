@@ -433,10 +433,20 @@ static void leave_return(struct claim *c)
  */
 static void leads_home(struct claim *c, enum guard_verdict walked)
 {
+	struct o_chain *ch = c->v->chain;
+
 	if (walked == GUARD_V_STACK_TOO_DEEP)
 		wrong(c, "G6 VMM safety", "the way home has more frames than a walk may take");
 	else if (walked != GUARD_V_OK)
 		wrong(c, "G5 continuity", "what suspends has no way home");
+	/* changed by another vCPU while it ran, to another return site: that is how it goes on */
+	for (unsigned i = 0; walked == GUARD_V_OK && i < ch->nshadow; i++)
+		for (unsigned k = 0; k < ch->nwords; k++)
+			if (ch->words[k].gva == ch->shadow[i].gva &&
+			    ch->words[k].value != ch->shadow[i].value) {
+				ch->shadow[i].value = ch->words[k].value;
+				c->o->counts.stack_races++;
+			}
 }
 
 static void suspend(struct claim *c, enum o_chain_state state, uint64_t slot, uint64_t rip)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # guardhouse attack as a whole: every ID of the catalogue, the oracle on, no surprise; each race with
-# 50 seeds that give different schedules; the sync scenarios on two and four vCPUs, too.
+# 50 seeds that give different schedules; with two and four vCPUs in the VM, too.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1

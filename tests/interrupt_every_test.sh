@@ -35,6 +35,10 @@ status=$?
 }
 ok $status "every honest flow is as without interrupts"
 flows=$(number flows) runs=$(number runs)
+for id in C0 C3 C4 R1 R2 R6 R17 P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P13; do
+	grep -q "\"id\": \"$id\"" "$tmp/json" || { echo "$id was not struck"; false; } || break
+done
+ok $? "the flows that the catalogue wants accepted are among them"
 [ "${flows:-0}" -ge 24 ] && [ "${runs:-0}" -ge 900 ]
 ok $? "there are many: ${flows:-0} flows, ${runs:-0} runs"
 
