@@ -5,22 +5,8 @@
 # 50 seeds that give different schedules; with two and four vCPUs in the VM, too.
 
 set -u
-cd "$(dirname "$0")/.." || exit 1
-: "${GUARDHOUSE:=build/release/guardhouse}"
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0
-failed=0
-
-ok() {
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok: $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok: $2"
-	fi
-}
+# shellcheck source=tests/support/tally.sh
+. "$(dirname "$0")/support/tally.sh"
 
 # The catalogue (docs/semantics.md); a scenario ID or ID-something shows it.
 catalogue="C0 C3 C4 R1 R6 R17 R18 R2 P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P13 I1 I6 I7 I9 I14 I17 I18 E1
@@ -68,5 +54,4 @@ for n in 2 4; do
 	ok $? "the same with at least $n vCPUs"
 done
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed -eq 0 ]
+finish

@@ -4,12 +4,8 @@
 # All that a fuzzer ever found (corpus/regressions/TARGET), and every seed, go through their target
 # once more: nothing may crash, hang, break a property of the target, or make a sanitizer speak.
 set -u
-: "${BUILD:=build/release}"
-here=$(cd "$(dirname "$0")/.." && pwd)
-cd "$here" || exit 2
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/replay.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
-passed=0 failed=0
+# shellcheck source=tests/support/tally.sh
+. "$(dirname "$0")/support/tally.sh"
 
 # goes WHAT TARGET FILE...
 goes() {
@@ -19,9 +15,7 @@ goes() {
 		[ "$(wc -l <"$tmp/out")" -eq $# ]; then
 		passed=$((passed + 1))
 	else
-		failed=$((failed + 1))
-		echo "FAIL: $what: after $(wc -l <"$tmp/out") of $# inputs, the last good one: $(tail -n 1 "$tmp/out")"
-		sed 's/^/    /' "$tmp/err" | head -n 20
+		fail "$what: after $(wc -l <"$tmp/out") of $# inputs, the last good one: $(tail -n 1 "$tmp/out")" "$tmp/err"
 	fi
 }
 
@@ -32,8 +26,7 @@ for source in fuzz/targets/*.c; do
 	if [ -e "${seeds[0]}" ]; then
 		goes "seeds of $target" "$target" "${seeds[@]}"
 	else
-		failed=$((failed + 1))
-		echo "FAIL: no seeds for $target (fuzz/seeds.c)"
+		fail "no seeds for $target (fuzz/seeds.c)"
 	fi
 	# nothing at all is an input, too
 	: >"$tmp/empty"
@@ -45,9 +38,7 @@ for source in fuzz/targets/*.c; do
 done
 for folder in corpus/regressions/*/; do
 	if [ -d "$folder" ] && [ ! -e "fuzz/targets/$(basename "$folder").c" ]; then
-		failed=$((failed + 1))
-		echo "FAIL: $folder: no such target"
+		fail "$folder: no such target"
 	fi
 done
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed -eq 0 ]
+finish

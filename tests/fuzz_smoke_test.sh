@@ -4,27 +4,13 @@
 # Do the fuzz targets still build and run on both engines, and find nothing within seconds; and does
 # an engine report a find? SMOKE_SECONDS for each target and engine (2).
 set -u
-export BUILD=${BUILD:-build/release}
+# shellcheck source=tests/support/tally.sh
+. "$(dirname "$0")/support/tally.sh"
+export BUILD
 : "${SMOKE_SECONDS:=2}"
-here=$(cd "$(dirname "$0")/.." && pwd)
-cd "$here" || exit 2
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/smoke.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
-passed=0 failed=0 skipped=0
 targets=(fuzz/targets/*.c)
 targets=("${targets[@]##*/}")
 targets=("${targets[@]%.c}")
-
-fail() {
-	failed=$((failed + 1))
-	echo "FAIL: $1"
-	tail -n 20 "$tmp/log" | sed 's/^/    /'
-}
-
-skip() {
-	skipped=$((skipped + 1))
-	echo "SKIP: $1"
-}
 
 # The engines' programs lie beside this build, whatever variant it is.
 build() {
@@ -59,10 +45,9 @@ plant() {
 
 if ! command -v clang >/dev/null || ! [ -e "$(clang --print-file-name=libclang_rt.fuzzer-x86_64.a)" ]; then
 	skip 'no clang with libFuzzer (make fuzz-parsers installs it)'
-	echo "$passed passed, $failed failed, $skipped skipped"
-	exit 0
+	finish
 fi
-OWN=1 fuzz/make-seeds.sh "$tmp/campaign/seeds" >"$tmp/log" 2>&1 || fail 'seeds'
+OWN=1 fuzz/make-seeds.sh "$tmp/campaign/seeds" >"$tmp/log" 2>&1 || fail 'seeds' "$tmp/log"
 
 for engine in libfuzzer afl; do
 	compiler=clang
@@ -75,22 +60,15 @@ for engine in libfuzzer afl; do
 		export AFL_QUIET=1
 	fi
 	if ! build $engine; then
-		fail "build for $engine"
+		fail "build for $engine" "$tmp/log"
 		continue
 	fi
 	for target in "${targets[@]}"; do
-		if tools/fuzz_parsers.py --each "$SMOKE_SECONDS" --targets "$target" --engines $engine \
-			--dir "$tmp/campaign" >"$tmp/log" 2>&1; then
-			passed=$((passed + 1))
-		else
-			fail "$target on $engine"
-		fi
+		tools/fuzz_parsers.py --each "$SMOKE_SECONDS" --targets "$target" --engines $engine \
+			--dir "$tmp/campaign" >"$tmp/log" 2>&1
+		ok $? "$target on $engine" "$tmp/log"
 	done
-	if plant $engine $compiler; then
-		passed=$((passed + 1))
-	else
-		fail "$engine does not report a planted find"
-	fi
+	plant $engine $compiler
+	ok $? "$engine reports a planted find" "$tmp/log"
 done
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+finish

@@ -5,22 +5,8 @@
 # refused, each ends as without; and the interrupts do strike, or nothing would be shown.
 
 set -u
-cd "$(dirname "$0")/.." || exit 1
-: "${GUARDHOUSE:=build/release/guardhouse}"
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0
-failed=0
-
-ok() {
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok: $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok: $2"
-	fi
-}
+# shellcheck source=tests/support/tally.sh
+. "$(dirname "$0")/support/tally.sh"
 
 # number KEY: of the JSON report's top level
 number() {
@@ -62,5 +48,4 @@ ok $? "what is too long is told, and all of it too long is no success"
 [ $? -eq 2 ]
 ok $? "a limit that is no number is refused"
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+finish

@@ -5,22 +5,8 @@
 # of names, and need no symbol that the core defines.
 
 set -u
-cd "$(dirname "$0")/.." || exit 1
-: "${BUILD:=build/release}"
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0
-failed=0
-
-ok() {
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok: $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok: $2"
-	fi
-}
+# shellcheck source=tests/support/tally.sh
+. "$(dirname "$0")/support/tally.sh"
 
 # Headers of model/, vmm/ and the like that dependency files name.
 foreign() {
@@ -62,5 +48,4 @@ ok $? "an include of the core's interface would be noticed"
 nm -u "$tmp/probe.o" | awk '$1 == "U" { print $2 }' | sort | comm -12 "$tmp/core" - | grep -q guard_size
 ok $? "a call of the core would be noticed"
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed -eq 0 ]
+finish

@@ -5,22 +5,8 @@
 # it watches goes on as if it were not there (the same verdict log to the byte).
 
 set -u
-cd "$(dirname "$0")/.." || exit 1
-: "${GUARDHOUSE:=build/release/guardhouse}"
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0
-failed=0
-
-ok() {
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok: $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok: $2"
-	fi
-}
+# shellcheck source=tests/support/tally.sh
+. "$(dirname "$0")/support/tally.sh"
 
 inside=0
 for c in corpus/guests/*.c; do
@@ -50,7 +36,6 @@ for x in vmmcall vmcall out; do
 done
 
 # A real driver under the hosted kernel: nested call-outs, long call chains, its own stack frames.
-skipped=0
 ko=build/debian/e1000e.ko
 if [ -f $ko ]; then
 	"$GUARDHOUSE" run --module $ko --oracle >"$tmp/out" 2>&1
@@ -62,8 +47,7 @@ if [ -f $ko ]; then
 	[ $r -eq 0 ] || tail -n 40 "$tmp/out"
 	ok $r "so it does in the attacks on e1000e: $(tail -n 1 "$tmp/out")"
 else
-	skipped=2
-	echo "SKIP: no $ko (make corpus-debian)"
+	skip "no $ko (make corpus-debian)"
 fi
 
 # An engine that cannot tell what it executes: it says so.
@@ -71,5 +55,4 @@ fi
 [ $? -eq 2 ] && grep -q -- '--oracle goes with' "$tmp/out"
 ok $? "--oracle on another engine is refused by name"
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+finish

@@ -5,22 +5,8 @@
 # every event that any of them makes up, the reference model predicts what the core answers.
 
 set -u
-cd "$(dirname "$0")/.." || exit 1
-: "${BUILD:=build/release}"
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0
-failed=0
-
-ok() {
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok: $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok: $2"
-	fi
-}
+# shellcheck source=tests/support/tally.sh
+. "$(dirname "$0")/support/tally.sh"
 
 events=0
 predicted=0
@@ -43,5 +29,4 @@ ok $? "$predicted lines were predicted"
 [ $((lost * 50)) -lt $events ]
 ok $? "of $events events $lost came after a callback's failure that left the oracle without knowledge"
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed -eq 0 ]
+finish

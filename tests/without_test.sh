@@ -5,34 +5,16 @@
 # is wrong is noticed, and the whole guard holds in the same scenarios.
 
 set -u
-cd "$(dirname "$0")/.." || exit 1
-: "${GUARDHOUSE:=build/release/guardhouse}"
-: "${BUILD:=build/release}"
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0
-failed=0
-
-ok() {
-	if [ "$1" -eq 0 ]; then
-		passed=$((passed + 1))
-		echo "ok: $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok: $2"
-	fi
-}
+# shellcheck source=tests/support/tally.sh
+. "$(dirname "$0")/support/tally.sh"
 
 if [ "$(basename "$BUILD")" != release ]; then
-	echo "SKIP: the test build is made of the release build's objects"
-	echo "0 passed, 0 failed, 1 skipped"
-	exit 0
+	skip "the test build is made of the release build's objects"
+	finish
 fi
 if ! env -u MAKEFLAGS -u MAKELEVEL make -s without >"$tmp/out" 2>&1; then
-	cat "$tmp/out"
-	ok 1 "the test build is made, every check found once in the core"
-	echo "$passed passed, $failed failed, 0 skipped"
-	exit 1
+	fail "the test build is made, every check found once in the core" "$tmp/out"
+	finish
 fi
 ok 0 "the test build is made, every check found once in the core"
 
@@ -92,5 +74,4 @@ ok $? "an unknown check: one line, exit code 2"
 "$GUARDHOUSE" attack --without list | grep -q '^mapping-frame  *bad-mapping'
 ok $? "--without list names checks and their verdicts"
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed -eq 0 ]
+finish

@@ -8,10 +8,7 @@
 #include <string.h>
 
 #include "vmm/internal.h"
-
-_Static_assert(ORACLE_OUTSIDE == GUARD_VIEW_U && ORACLE_GPRS == (int)GUARD_GPRS &&
-		       ORACLE_LINES == GUARD_MAX_LINES && ORACLE_MODULES == GUARD_MAX_MODULES,
-	       "the oracle's numbers are the core's");
+#include "vmm/told.h"
 
 static bool read_ram(void *ctx, uint64_t gpa, void *buf, size_t len)
 {
@@ -83,26 +80,6 @@ void vm_watch_admin(struct vm *vm)
 		oracle_admin_begins(vm->oracle);
 }
 
-static struct oracle_binding binding_for(const struct guard_binding *from, uint64_t id)
-{
-	struct oracle_binding b = {
-		.id = id,
-		.bound = from->bound,
-		.required = from->policy.required,
-		.stack = from->policy.stack,
-		.registers = from->policy.registers,
-		.refusal = from->policy.refusal,
-		.chains = from->policy.chains,
-	};
-	unsigned p;
-
-	for (p = 0; p < GM_MAX_PRIVILEGES; p++) {
-		b.range[p].base = from->resource[p].base;
-		b.range[p].length = from->resource[p].length;
-	}
-	return b;
-}
-
 void vm_watch_register(struct vm *vm, const struct blob *manifest,
 		       const struct guard_binding *binding, enum guard_verdict v, unsigned index)
 {
@@ -115,7 +92,7 @@ void vm_watch_register(struct vm *vm, const struct blob *manifest,
 		r.bound = true;
 		memcpy(r.names, binding->digest, sizeof(r.names));
 		r.mapping = binding->policy.mapping;
-		r.binding = binding_for(binding, 0);
+		r.binding = told_binding(binding);
 	}
 	oracle_judged_register(vm->oracle, manifest->data, manifest->size, &r, v, index);
 	stop_if_failed(vm);
@@ -127,7 +104,7 @@ void vm_watch_registered(struct vm *vm, const struct vm_module *m)
 
 	if (!vm->oracle)
 		return;
-	b = binding_for(&m->binding, m->id);
+	b = told_binding(&m->binding);
 	oracle_registered(vm->oracle, m->index, m->manifest.data, m->manifest.size, &b);
 	stop_if_failed(vm);
 }
@@ -171,64 +148,19 @@ void vm_watch_reset(struct vm *vm, unsigned vcpu, enum guard_verdict v,
 
 /* ---- events ---- */
 
-static void cpu_for(const struct guard_cpu *from, struct oracle_cpu *to)
-{
-	memcpy(to->gpr, from->gpr, sizeof(to->gpr));
-	to->rip = from->rip;
-	to->rflags = from->rflags;
-	to->cr0 = from->cr0;
-	to->cr3 = from->cr3;
-	to->cr4 = from->cr4;
-	to->efer = from->efer;
-	to->cpl = from->cpl;
-	to->plain64 = from->mode == GUARD_MODE_64;
-}
-
-static void event_for(const struct guard_event *from, struct oracle_event *to)
-{
-	memset(to, 0, sizeof(*to));
-	to->kind = from->type == GUARD_EV_X	  ? ORACLE_X
-		   : from->type == GUARD_EV_FETCH ? ORACLE_FETCH
-		   : from->type == GUARD_EV_TOUCH ? ORACLE_TOUCH
-						  : ORACLE_DEPART;
-	to->gpa = from->gpa;
-	to->vcpu = from->vcpu;
-	to->cause = from->cause;
-	to->vector = from->vector;
-	cpu_for(&from->cpu, &to->cpu);
-}
-
 void vm_watch_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision *d)
 {
 	struct oracle_outcome out;
 	struct oracle_event event;
-	unsigned i;
 
 	if (ev->vcpu >= vm->cfg.vcpus) {
 		guard_judge(vm->guard, ev, d);
 		return;
 	}
-	event_for(ev, &event);
+	told_event(ev, &event);
 	oracle_before(vm->oracle, &event);
 	guard_judge(vm->guard, ev, d);
-	memset(&out, 0, sizeof(out));
-	out.lines = d->nlines < GUARD_MAX_LINES ? d->nlines : GUARD_MAX_LINES;
-	for (i = 0; i < out.lines; i++) {
-		const struct guard_line *l = &d->line[i];
-
-		out.line[i] = (struct oracle_line){ .event = l->event,
-						    .verdict = l->verdict,
-						    .module = l->module,
-						    .from = l->from,
-						    .to = l->to,
-						    .act = l->act,
-						    .rip = l->rip };
-	}
-	out.inject_gp = d->inject_gp;
-	out.foreign = d->foreign;
-	out.stop = d->stop | (uint32_t)d->stop_vcpu << ev->vcpu;
-	out.view = view_of(vm, ev->vcpu);
-	cpu_for(&d->cpu, &out.cpu);
+	told_outcome(d, ev->vcpu, view_of(vm, ev->vcpu), &out);
 	oracle_after(vm->oracle, &event, &out);
 	stop_if_failed(vm);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fuzz/events/core.h"
+#include "vmm/told.h"
 
 void fc_broken(bool guarantee, const char *fmt, ...)
 {
@@ -39,46 +40,13 @@ unsigned fc_by_index(unsigned index)
 	return FC_MODULES;
 }
 
-static void cpu_for(const struct guard_cpu *from, struct oracle_cpu *to)
-{
-	memcpy(to->gpr, from->gpr, sizeof(to->gpr));
-	to->rip = from->rip;
-	to->rflags = from->rflags;
-	to->cr0 = from->cr0;
-	to->cr3 = from->cr3;
-	to->cr4 = from->cr4;
-	to->efer = from->efer;
-	to->cpl = from->cpl;
-	to->plain64 = from->mode == GUARD_MODE_64;
-}
-
 static uint32_t stops(unsigned v)
 {
-	uint32_t stop = fc->d.stop | (uint32_t)fc->d.stop_vcpu << v;
+	uint32_t stop = told_stops(&fc->d, v);
 
 	for (unsigned u = 0; u < FC_VCPUS; u++)
 		fc->live->stopped[u] |= stop >> u & 1;
 	return stop;
-}
-
-static void outcome(const struct guard_event *ev, struct oracle_outcome *out)
-{
-	const struct guard_decision *d = &fc->d;
-
-	out->lines = d->nlines < ORACLE_LINES ? d->nlines : ORACLE_LINES;
-	for (unsigned i = 0; i < out->lines; i++)
-		out->line[i] = (struct oracle_line){ .event = d->line[i].event,
-						     .verdict = d->line[i].verdict,
-						     .module = d->line[i].module,
-						     .from = d->line[i].from,
-						     .to = d->line[i].to,
-						     .act = d->line[i].act,
-						     .rip = d->line[i].rip };
-	out->inject_gp = d->inject_gp;
-	out->foreign = d->foreign;
-	out->stop = stops(ev->vcpu);
-	out->view = fc->live->view[ev->vcpu];
-	cpu_for(&d->cpu, &out->cpu);
 }
 
 /* The verdict log, for somebody who reads a find. */
@@ -109,21 +77,14 @@ static void judge_one(unsigned v, enum guard_event_type type, enum guard_cause c
 	struct oracle_outcome out;
 
 	ev.cpu = fc->live->cpu[v];
-	event.kind = type == GUARD_EV_X	      ? ORACLE_X
-		     : type == GUARD_EV_FETCH ? ORACLE_FETCH
-		     : type == GUARD_EV_TOUCH ? ORACLE_TOUCH
-					      : ORACLE_DEPART;
-	event.vcpu = v;
-	event.cause = cause;
-	event.vector = vector;
-	event.gpa = gpa;
-	cpu_for(&ev.cpu, &event.cpu);
+	told_event(&ev, &event);
 	fc_ledger_before(v, true);
 	if (fc->judges)
 		oracle_before(fc->oracle, &event);
 	guard_judge(fc->guard, &ev, &fc->d);
 	fc->events++;
-	outcome(&ev, &out);
+	told_outcome(&fc->d, v, fc->live->view[v], &out);
+	out.stop = stops(v);
 	fc->live->cpu[v] = fc->d.cpu;
 	if (!fc->judges)
 		return;
@@ -204,24 +165,6 @@ void fc_grant(unsigned v, unsigned m, uint64_t set, bool give)
 	heard();
 }
 
-static struct oracle_binding binding_for(const struct guard_binding *from)
-{
-	struct oracle_binding b = { 0 };
-
-	memcpy(&b.id, from->digest, sizeof(b.id));
-	b.bound = from->bound;
-	b.required = from->policy.required;
-	b.stack = from->policy.stack;
-	b.registers = from->policy.registers;
-	b.refusal = from->policy.refusal;
-	b.chains = from->policy.chains;
-	for (unsigned p = 0; p < GM_MAX_PRIVILEGES; p++) {
-		b.range[p].base = from->resource[p].base;
-		b.range[p].length = from->resource[p].length;
-	}
-	return b;
-}
-
 void fc_register(unsigned m)
 {
 	struct fc_module *mod = &fc->module[m];
@@ -237,7 +180,7 @@ void fc_register(unsigned m)
 			   mod->work_len, &index, &fc->d);
 	memcpy(r.digest, mod->binding.digest, sizeof(r.digest));
 	memcpy(r.names, mod->binding.digest, sizeof(r.names));
-	r.binding = binding_for(&mod->binding);
+	r.binding = told_binding(&mod->binding);
 	oracle_judged_register(fc->oracle, mod->manifest, mod->len, &r, v, index);
 	if (v == GUARD_V_OK) {
 		oracle_registered(fc->oracle, index, mod->manifest, mod->len, &r.binding);

@@ -12,6 +12,7 @@
 
 #include "oracle/oracle.h"
 #include "tests/support/fakevmm.h"
+#include "vmm/told.h"
 
 #define MAX_GUARDS 64u
 
@@ -301,24 +302,6 @@ struct guard *__wrap_guard_init(void *mem, unsigned vcpus, const struct guard_op
 	return g;
 }
 
-static struct oracle_binding binding_for(const struct guard_binding *from)
-{
-	struct oracle_binding b = { 0 };
-
-	memcpy(&b.id, from->digest, sizeof(b.id));
-	b.bound = from->bound;
-	b.required = from->policy.required;
-	b.stack = from->policy.stack;
-	b.registers = from->policy.registers;
-	b.refusal = from->policy.refusal;
-	b.chains = from->policy.chains;
-	for (unsigned p = 0; p < GM_MAX_PRIVILEGES; p++) {
-		b.range[p].base = from->resource[p].base;
-		b.range[p].length = from->resource[p].length;
-	}
-	return b;
-}
-
 static void judged_register(struct watched *w, const void *manifest, size_t len,
 			    const struct guard_binding *binding, const void *work, size_t work_len,
 			    unsigned index, enum guard_verdict v)
@@ -331,7 +314,7 @@ static void judged_register(struct watched *w, const void *manifest, size_t len,
 		r.bound = true;
 		memcpy(r.names, binding->digest, sizeof(r.names));
 		r.mapping = binding->policy.mapping;
-		r.binding = binding_for(binding);
+		r.binding = told_binding(binding);
 		r.room = (uintptr_t)work % 8 == 0 && work_len >= needs;
 	}
 	oracle_judged_register(w->oracle, manifest, len, &r, v, index);
@@ -361,7 +344,7 @@ enum guard_verdict __wrap_guard_register(struct guard *g, const void *manifest, 
 		forget(w);
 		return v;
 	}
-	b = binding_for(binding);
+	b = told_binding(binding);
 	oracle_registered(w->oracle, *index, manifest, len, &b);
 	agrees(w);
 	return v;
@@ -384,11 +367,6 @@ enum guard_verdict __wrap_guard_unregister(struct guard *g, unsigned index,
 	return v;
 }
 
-static uint32_t stops(const struct guard_decision *d, unsigned vcpu)
-{
-	return d->stop | (uint32_t)d->stop_vcpu << vcpu;
-}
-
 enum guard_verdict __wrap_guard_grant(struct guard *g, unsigned vcpu, unsigned index,
 				      uint64_t privileges, bool give, struct guard_decision *d)
 {
@@ -404,7 +382,7 @@ enum guard_verdict __wrap_guard_grant(struct guard *g, unsigned vcpu, unsigned i
 	}
 	if (w && vcpu < w->vcpus) {
 		oracle_granted(w->oracle, vcpu, index, privileges, give, v == GUARD_V_OK,
-			       stops(d, vcpu), w->vmm->vcpu[vcpu].view);
+			       told_stops(d, vcpu), w->vmm->vcpu[vcpu].view);
 		agrees(w);
 	}
 	return v;
@@ -420,23 +398,10 @@ enum guard_verdict __wrap_guard_vcpu_reset(struct guard *g, unsigned vcpu, struc
 	v = __real_guard_vcpu_reset(g, vcpu, d);
 	if (w && vcpu < w->vcpus) {
 		oracle_judged_reset(w->oracle, vcpu, v);
-		oracle_vcpu_reset(w->oracle, vcpu, stops(d, vcpu), w->vmm->vcpu[vcpu].view);
+		oracle_vcpu_reset(w->oracle, vcpu, told_stops(d, vcpu), w->vmm->vcpu[vcpu].view);
 		agrees(w);
 	}
 	return v;
-}
-
-static void cpu_for(const struct guard_cpu *from, struct oracle_cpu *to)
-{
-	memcpy(to->gpr, from->gpr, sizeof(to->gpr));
-	to->rip = from->rip;
-	to->rflags = from->rflags;
-	to->cr0 = from->cr0;
-	to->cr3 = from->cr3;
-	to->cr4 = from->cr4;
-	to->efer = from->efer;
-	to->cpl = from->cpl;
-	to->plain64 = from->mode == GUARD_MODE_64;
 }
 
 void __wrap_guard_judge(struct guard *g, const struct guard_event *ev, struct guard_decision *d)
@@ -449,30 +414,10 @@ void __wrap_guard_judge(struct guard *g, const struct guard_event *ev, struct gu
 		__real_guard_judge(g, ev, d);
 		return;
 	}
-	event.kind = ev->type == GUARD_EV_X	  ? ORACLE_X
-		     : ev->type == GUARD_EV_FETCH ? ORACLE_FETCH
-		     : ev->type == GUARD_EV_TOUCH ? ORACLE_TOUCH
-						  : ORACLE_DEPART;
-	event.gpa = ev->gpa;
-	event.vcpu = ev->vcpu;
-	event.cause = ev->cause;
-	event.vector = ev->vector;
-	cpu_for(&ev->cpu, &event.cpu);
+	told_event(ev, &event);
 	oracle_before(w->oracle, &event);
 	__real_guard_judge(g, ev, d);
-	for (unsigned i = 0; i < d->nlines; i++)
-		out.line[out.lines++] = (struct oracle_line){ .event = d->line[i].event,
-							      .verdict = d->line[i].verdict,
-							      .module = d->line[i].module,
-							      .from = d->line[i].from,
-							      .to = d->line[i].to,
-							      .act = d->line[i].act,
-							      .rip = d->line[i].rip };
-	out.inject_gp = d->inject_gp;
-	out.foreign = d->foreign;
-	out.stop = stops(d, ev->vcpu);
-	out.view = w->vmm->vcpu[ev->vcpu].view;
-	cpu_for(&d->cpu, &out.cpu);
+	told_outcome(d, ev->vcpu, w->vmm->vcpu[ev->vcpu].view, &out);
 	oracle_after(w->oracle, &event, &out);
 	agrees(w);
 }
