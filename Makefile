@@ -313,8 +313,8 @@ attack-interrupts:
 
 ## oracle-mutants faults of model/ that the oracle sees alone, into results/oracle-mutants.md; M=OPTIONS
 oracle-mutants:
-	@tools/deps.sh build mutants
-	@$(SUBMAKE) all
+	@tools/deps.sh build test mutants
+	@$(SUBMAKE) all model-tests
 	@tools/oracle_mutants.py --build $(BUILD) --cc "$(CC)" --cflags "$(GUARD_ENV)" --dirs "$(HOST_DIRS)" \
 		--ldflags=" $(LDFLAGS)" --ldlibs=" $(LDLIBS)" --out results/oracle-mutants.md $(M)
 
