@@ -33,8 +33,10 @@ static void help(void)
 	       "                judge; needs the test build of `make without`; `list` tells them\n"
 	       "  --oracle-alone  the oracle, but not its reference model\n"
 	       "  --seeds N     a race runs with N seeds from S on (default 50); it must end as it\n"
-	       "                says with each, and nine in ten schedules must differ\n"
-	       "  --vcpus N     at least so many vCPUs in every scenario; those it does not use stay halted\n"
+	       "                says with each, nine in ten schedules must differ, and of\n"
+	       "                50 or more each end that it names must come\n"
+	       "  --vcpus N     at least so many vCPUs in every scenario (up to 4); those that it does not\n"
+	       "                use compute, write memory and make calls for nobody meanwhile\n"
 	       "  --interrupt-every[=N]  the honest flows again, with an interrupt at each instruction\n"
 	       "                boundary inside of the modules in turn; those of more than N\n"
 	       "                (default 2000) are told and passed over\n"
@@ -139,12 +141,13 @@ static json_t *row_json(const struct attack_case *c)
 		json_array_append_new(failures,
 				      json_pack("{s:i, s:o}", "line", (int)r->failure[i].line,
 						"text", text_json(r->failure[i].text)));
-	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:I, s:i, s:i, s:i, s:f, s:s, s:s, s:b, s:o}",
-			 "id", scenario_id(c->scenario), "title", scenario_title(c->scenario),
-			 "path", text_json(c->path), "expected", r->expected, "got", r->got,
-			 "crossings", (json_int_t)r->crossings, "seeds", (int)c->seeds, "schedules",
-			 (int)c->schedules, "orders", (int)c->orders, "ms", c->ms, "exit", r->exit,
-			 "oracle", r->oracle, "ok", r->passed, "failures", failures);
+	return json_pack(
+		"{s:s, s:s, s:o, s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:f, s:s, s:s, s:b, s:o}", "id",
+		scenario_id(c->scenario), "title", scenario_title(c->scenario), "path",
+		text_json(c->path), "expected", r->expected, "got", r->got, "crossings",
+		(json_int_t)r->crossings, "company", (json_int_t)r->company, "seeds", (int)c->seeds,
+		"schedules", (int)c->schedules, "orders", (int)c->orders, "ms", c->ms, "exit",
+		r->exit, "oracle", r->oracle, "ok", r->passed, "failures", failures);
 }
 
 int attack_print_json(json_t *j)
@@ -411,7 +414,7 @@ int verb_attack(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct attack_options o = {
-		.engines = { { &sim_engine }, 1 }, .seed = 1, .seeds = 50, .oracle = ORACLE_MODEL
+		.engines = { { &sim_engine }, 1 }, .seed = 1, .seeds = ATTACK_SEEDS, .oracle = ORACLE_MODEL
 	};
 	const char *module = NULL, *without = NULL;
 	bool only_list = false, demo = false, x_given = false;
@@ -442,9 +445,9 @@ int verb_attack(int argc, char **argv)
 			o.seeds = (unsigned)n;
 			break;
 		case OPT_VCPUS:
-			if (!option_number(optarg, GH_MAX_VCPUS, &n) || !n)
+			if (!option_number(optarg, SCENARIO_MAX_VCPUS, &n) || !n)
 				return verb_usage("attack", "--vcpus %s: 1 to %u", optarg,
-						  GH_MAX_VCPUS);
+						  SCENARIO_MAX_VCPUS);
 			o.vcpus = (unsigned)n;
 			break;
 		case OPT_EVERY:

@@ -20,6 +20,8 @@
 
 struct log_copy;
 
+#define ATTACK_SEEDS 50u /* of a race, if nothing else is said */
+
 struct attack_options {
 	struct engine_list engines;
 	const struct engine_ops *engine; /* the one that runs now */

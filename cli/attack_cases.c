@@ -299,7 +299,8 @@ static void race_failure(struct scenario_result *r, const char *text)
 
 /*
  * A race with many seeds: each must end in one of the ways that the scenario allows, every way that
- * it names must come, and nine in ten schedules must differ; or the seeds have shown nothing.
+ * it names must come, and nine in ten schedules must differ; or the seeds have shown nothing. Of fewer
+ * seeds than usual not every way can be asked.
  */
 static bool run_seeds(struct attack_case *c, struct scenario_options *so, unsigned seeds,
 		      struct error *err)
@@ -336,7 +337,7 @@ static bool run_seeds(struct attack_case *c, struct scenario_options *so, unsign
 		return true;
 	memcpy(c->result.got, got, sizeof(got));
 	memcpy(c->result.expected, expected, sizeof(expected));
-	if (!unite(got, expected)) {
+	if (c->seeds >= ATTACK_SEEDS && !unite(got, expected)) {
 		snprintf(text, sizeof(text), "%u seeds came to: %s", c->seeds, c->result.got);
 		race_failure(&c->result, text);
 	}

@@ -682,6 +682,27 @@ static uint64_t order_of_lines(struct run *run)
 	return h;
 }
 
+/* Those that no thread belongs to (--vcpus) have executed, undisturbed, or they were no company. */
+static void company(struct run *run)
+{
+	struct pp_program head;
+	uint64_t rounds;
+
+	memcpy(&head, run->program.data, sizeof(head));
+	for (unsigned v = run->s->vcpus; v < run->vcpus; v++) {
+		if (!vm_read_u(run->vm, 0, run->mailbox + head.rounds + v * sizeof(rounds), &rounds,
+			       sizeof(rounds)))
+			run_fail(run, 0, "what vCPU %u did cannot be read", v);
+		else if (rounds & PP_STRUCK)
+			run_fail(run, 0, "vector %" PRIu64 " struck vCPU %u, which has no thread",
+				 (uint64_t)(rounds & ~PP_STRUCK), v);
+		else if (rounds < 2)
+			run_fail(run, 0, "vCPU %u, which has no thread, did not run", v);
+		else if (!run->r->company || rounds < run->r->company)
+			run->r->company = rounds;
+	}
+}
+
 void run_finish(struct run *run, const struct vm_exit *exit)
 {
 	struct scenario_result *r = run->r;
@@ -689,13 +710,14 @@ void run_finish(struct run *run, const struct vm_exit *exit)
 
 	for (unsigned v = 0; v < PP_MAX_VCPUS; v++)
 		check_stop(run, v, exit, &how[v]);
-	for (unsigned v = 0; v < run->s->vcpus; v++) {
+	for (unsigned v = 0; v < run->vcpus; v++) {
 		leftovers(run, v, last_line(run->s, v));
 		/* One that is stopped could not be lowered, and executes nothing any more. */
 		if (how[v] != STOP_STOPPED && guard_view(vm_guard(run->vm), v) != GUARD_VIEW_U)
 			run_fail(run, 0, "vCPU %u is privileged at the end", v);
 	}
 	puppet_results(run);
+	company(run);
 	if (!ended_so(exit, how)) {
 		snprintf(r->exit, sizeof(r->exit), "%s",
 			 exit->message[0] ? exit->message : "the puppet gave up");

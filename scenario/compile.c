@@ -552,7 +552,7 @@ static bool compile_step(struct run *run, unsigned i)
 bool run_compile(struct run *run)
 {
 	const struct scenario *s = run->s;
-	struct pp_program head = { .magic = PP_MAGIC, .vcpus = s->vcpus };
+	struct pp_program head = { .magic = PP_MAGIC, .vcpus = s->vcpus, .company = run->vcpus };
 
 	free(run->program.data);
 	free(run->origin);
@@ -573,7 +573,8 @@ bool run_compile(struct run *run)
 	}
 	head.steps = run->norigin;
 	head.results = (uint32_t)run->program.size;
-	head.size = head.results + head.steps * (uint32_t)sizeof(struct pp_result);
+	head.rounds = head.results + head.steps * (uint32_t)sizeof(struct pp_result);
+	head.size = head.rounds + PP_MAX_VCPUS * (uint32_t)sizeof(uint64_t);
 	memcpy(run->program.data, &head, sizeof(head));
 	return true;
 }

@@ -72,7 +72,6 @@ static void bind(const struct scn_module *m, struct loaded *l)
 
 static bool load_modules(struct run *run, struct loaded *loaded)
 {
-	unsigned vcpus = run->opt->vcpus > run->s->vcpus ? run->opt->vcpus : run->s->vcpus;
 	const struct gm_header *h;
 
 	for (unsigned i = 0; i < run->s->nmodules; i++) {
@@ -90,7 +89,7 @@ static bool load_modules(struct run *run, struct loaded *loaded)
 			return error_within(run->err, run->s->name);
 		/* the loader grants all that is bound */
 		h = vm_module_manifest(run->vm, run->index[i]);
-		for (unsigned v = 0; h && m->granted != SCN_KINDS && v < vcpus; v++)
+		for (unsigned v = 0; h && m->granted != SCN_KINDS && v < run->vcpus; v++)
 			vm_grant(run->vm, v, run->index[i],
 				 run_privileges(h, (uint8_t)(SCN_KINDS & ~m->granted)), false);
 	}
@@ -145,7 +144,6 @@ bool scenario_run(const struct scenario *s, const struct scenario_options *opt,
 	struct vm_config cfg = {
 		.engine = opt->engine,
 		.ram_size = (uint64_t)s->ram_mib << 20,
-		.vcpus = opt->vcpus > s->vcpus ? opt->vcpus : s->vcpus,
 		.seed = opt->seed,
 		.budget = opt->budget ? opt->budget : DEFAULT_BUDGET,
 		.x_kind = opt->x,
@@ -160,6 +158,11 @@ bool scenario_run(const struct scenario *s, const struct scenario_options *opt,
 	memset(loaded, 0, sizeof(loaded));
 	memset(result, 0, sizeof(*result));
 	run.loaded = loaded;
+	_Static_assert(SCENARIO_MAX_VCPUS == PP_MAX_VCPUS, "the puppet has a stack for each");
+	if (opt->vcpus > SCENARIO_MAX_VCPUS)
+		return error_set(err, "%s: a scenario has at most %u vCPUs", s->name,
+				 SCENARIO_MAX_VCPUS);
+	cfg.vcpus = run.vcpus = opt->vcpus > s->vcpus ? opt->vcpus : s->vcpus;
 	run.vm = vm_create(&cfg, err);
 	if (!run.vm)
 		return false;

@@ -57,6 +57,7 @@ struct run {
 	const struct scenario_options *opt;
 	struct scenario_result *r;
 	struct vm *vm;
+	unsigned vcpus; /* of the VM; from s->vcpus on they keep company */
 	struct error *err;
 	unsigned index[SCN_MAX_MODULES]; /* the guard's, by the scenario's */
 	uint64_t boot, mailbox;

@@ -48,12 +48,15 @@ const char *scenario_title(const struct scenario *s);
 enum scn_class scenario_class(const struct scenario *s);
 unsigned scenario_vcpus(const struct scenario *s);
 
+#define SCENARIO_MAX_VCPUS 4u
+
 struct scenario_options {
 	const struct engine_ops *engine;
 	const char *corpus; /* folder with puppet/puppet.elf and modules/NAME.ko (not wrapped) */
 	uint64_t seed;
 	uint64_t budget; /* instructions, 0: 20 million */
-	unsigned vcpus;	 /* at least; 0: as the scenario says */
+	unsigned
+		vcpus; /* at least, up to 4; 0: as the scenario says. More than it says keep company */
 	enum gm_x_kind x;
 	bool views;		 /* modules stay as they are: views/NAME.ko, crossings are faults */
 	FILE *trace;		 /* NULL: none */
@@ -80,6 +83,7 @@ struct scenario_result {
 	struct scenario_failure failure[SCN_MAX_FAILURES];
 	uint64_t crossings; /* judged lines */
 	unsigned checks;    /* expectations that were looked at */
+	uint64_t company;   /* rounds of the added vCPU that made fewest; 0: none was added */
 	uint64_t schedule; /* hashes: who ran how far in which order; of the judged lines' order; */
 	uint64_t order;	   /* 0: no such thing */
 	uint64_t boundaries; /* of instructions inside modules, if the oracle was there */

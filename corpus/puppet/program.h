@@ -260,8 +260,14 @@ struct pp_program {
 	uint32_t vcpus;
 	uint32_t steps;
 	uint32_t results; /* offset of struct pp_result[steps] */
+	uint32_t rounds;  /* offset of uint64_t[PP_MAX_VCPUS]: what those did that keep company */
 	uint32_t size;
+	uint32_t company; /* vCPUs in all: from `vcpus` on they have no thread and keep company */
 	struct pp_thread thread[PP_THREADS];
 };
+
+/* A number that no hypervisor knows; and what a vCPU writes for rounds that something struck. */
+#define PP_NOBODYS_CALL 0x1234u
+#define PP_STRUCK (1ull << 63)
 
 #endif

@@ -91,6 +91,42 @@ static int is_off(unsigned vcpu)
 	return v == 1;
 }
 
+static volatile uint64_t *rounds(unsigned vcpu)
+{
+	return (uint64_t *)((uint8_t *)puppet_program + puppet_program->rounds) + vcpu;
+}
+
+/*
+ * A vCPU that no thread of the scenario belongs to: it computes and writes memory of its own between
+ * all that the others do, and makes calls that are for nobody, so that the core judges it, too.
+ */
+static void keep_company(struct cpu *c) __attribute__((noreturn));
+static void keep_company(struct cpu *c)
+{
+	volatile uint64_t own[16] = { 0 };
+
+	for (unsigned i = 0;; i++) {
+		uint64_t abcd[4] = { PP_NOBODYS_CALL, i, 0, 0 };
+
+		own[i % 16] += own[(i + 1) % 16] + i;
+		if (i % 32 == 0)
+			puppet_hypercall(abcd);
+		++*rounds(c->id);
+		pause_once(i);
+	}
+}
+
+/* Until each of those has gone round once more. */
+static void see_company(void)
+{
+	for (unsigned v = puppet_program->vcpus; v < puppet_program->company; v++) {
+		uint64_t before = *rounds(v);
+
+		for (unsigned i = 0; i < WAIT_SPINS && *rounds(v) == before; i++)
+			pause_once(i);
+	}
+}
+
 /* The list of the present thread is at its end: another one's turn, or none is left here. */
 static void finish(struct cpu *c)
 {
@@ -115,6 +151,7 @@ static void finish(struct cpu *c)
 					break;
 				pause_once(i);
 			}
+		see_company();
 		outb(GH_PORT_EXIT, 0);
 	}
 	for (;;)
@@ -151,6 +188,11 @@ void puppet_arrived(unsigned kind)
 
 	/* struct cpu lies at the GS base, but its address is needed, too */
 	c = (struct cpu *)rdmsr(0xc0000101);
+	if (c->id >= puppet_program->vcpus) { /* nothing has any business there */
+		*rounds(c->id) = PP_STRUCK | (kind == PP_ARRIVED_EVENT ? c->vector : 0);
+		for (;;)
+			__asm__ volatile("cli; hlt");
+	}
 	/* The timer runs for foreign code alone: a switch takes longer than many a period. */
 	if (c->preempt)
 		outl(GH_PORT_TIMER, 0);
@@ -222,6 +264,8 @@ void puppet_start(const struct gh_boot *boot, unsigned vcpu)
 	}
 	c->id = c->current = vcpu;
 	c->stack = (uint64_t)engine_stack[vcpu] + PUPPET_STACK;
+	if (vcpu >= puppet_program->vcpus)
+		keep_company(c);
 	if (vcpu == 0)
 		threads_init();
 	c->t = puppet_threads[vcpu];
@@ -230,8 +274,9 @@ void puppet_start(const struct gh_boot *boot, unsigned vcpu)
 		page_init();
 		set_x(puppet_hypercall_x);
 		set_x(puppet_x);
-		for (unsigned v = 1; v < puppet_program->vcpus; v++)
+		for (unsigned v = 1; v < puppet_program->company; v++)
 			outb(GH_PORT_START_VCPU, (uint8_t)v);
+		see_company();
 	}
 	run(c);
 }
