@@ -195,11 +195,11 @@ struct guard {
 	unsigned vcpus;
 	unsigned modules; /* module[] beyond these is unused */
 	uint32_t inside;  /* bit v: vCPU v is privileged in some module */
+	uint32_t went;	  /* of gone[]: the next place */
 	struct vcpu vcpu[GUARD_MAX_VCPUS];
 	struct module module[GUARD_MAX_MODULES];
 	struct gone gone[2 * GUARD_MAX_MODULES]; /* a ring: the last modules that went */
-	uint32_t went;
-	uint8_t scratch[4096]; /* text that is being compared */
+	uint8_t scratch[4096]; /* text that is being compared; last: tests see a byte behind it */
 };
 
 /* What a judgement carries along. */

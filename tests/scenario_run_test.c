@@ -291,7 +291,7 @@ static void test_timer_step(void **state)
 	struct scenario_result r = { 0 };
 
 	(void)state;
-	run_text(HEAD1 "timer 400\ncall counter:enter/counter_spin 100000\nhandler 0x40\ntimer 0\n"
+	run_text(HEAD1 "timer 2000\ncall counter:enter/counter_spin 100000\nhandler 0x40\ntimer 0\n"
 		       "expect ENTER-CALL ok\nexpect DEPART ok cause=irq\niret\nexpect RESUME ok\n"
 		       "expect LEAVE-RETURN ok\nreturns 2\n",
 		 &r);
