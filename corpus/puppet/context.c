@@ -22,14 +22,18 @@ struct context *innermost(struct cpu *c)
 	return c->t.depth ? &contexts[c->t.stacked[c->t.depth - 1]] : NULL;
 }
 
+/* A list that does not have it is not written: its own vCPU may be at it. */
 static void unlist(struct thread *t, uint8_t n)
 {
-	unsigned to = 0;
+	unsigned i = 0;
 
-	for (unsigned i = 0; i < t->depth; i++)
-		if (t->stacked[i] != n)
-			t->stacked[to++] = t->stacked[i];
-	t->depth = (uint8_t)to;
+	while (i < t->depth && t->stacked[i] != n)
+		i++;
+	if (i >= t->depth)
+		return;
+	for (; i + 1u < t->depth; i++)
+		t->stacked[i] = t->stacked[i + 1];
+	t->depth--;
 }
 
 /* Takes the context off every thread's list; it is found by number, so another may do so. */
