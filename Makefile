@@ -318,8 +318,8 @@ oracle-mutants:
 	@tools/oracle_mutants.py --build $(BUILD) --cc "$(CC)" --cflags "$(GUARD_ENV)" --dirs "$(HOST_DIRS)" \
 		--ldflags=" $(LDFLAGS)" --ldlibs=" $(LDLIBS)" --out results/oracle-mutants.md $(M)
 
-## without        the test build for guardhouse attack --without CHECK, in build/without
-WITHOUT = tools/without.py --build $(BUILD) --out build/without --cc "$(CC)" --cflags "$(GUARD_ENV)" \
+## without        the test build for guardhouse attack --without CHECK, in the folder without beside BUILD
+WITHOUT = tools/without.py --build $(BUILD) --out $(dir $(BUILD))without --cc "$(CC)" --cflags "$(GUARD_ENV)" \
 	--dirs "$(HOST_DIRS)" --ldflags=" $(LDFLAGS)" --ldlibs=" $(LDLIBS)"
 without:
 	@tools/deps.sh build

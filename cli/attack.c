@@ -29,8 +29,9 @@ static void help(void)
 	       "  --json        report in JSON\n"
 	       "  --markdown    print the table as Markdown\n"
 	       "  --no-oracle   without the oracle, which watches on engine sim (docs/oracle.md)\n"
-	       "  --without CHECK[,CHECK]  with these checks of the core removed, the oracle alone as\n"
-	       "                judge; needs the test build of `make without`; `list` tells them\n"
+	       "  --without CHECK[,CHECK]  with these checks of the core removed; of the oracle only what it\n"
+	       "                sees itself counts, beside the scenario's expectations; needs the test\n"
+	       "                build of `make without`; `list` tells the checks\n"
 	       "  --oracle-alone  the oracle, but not its reference model\n"
 	       "  --seeds N     a race runs with N seeds from S on (default 50); it must end as it\n"
 	       "                says with each, nine in ten schedules must differ, and of\n"
@@ -203,6 +204,16 @@ void attack_tell_interrupted(size_t ran, size_t all)
 		timeout_seen() ? "--timeout is over" : "interrupted", ran, all);
 }
 
+/* Of a report: who judges, on this engine. */
+static const char *judge(const struct attack_options *o)
+{
+	static const char *const names[] = { [ORACLE_OFF] = "expectations alone",
+					     [ORACLE_ALONE] = "oracle alone",
+					     [ORACLE_MODEL] = "oracle and reference model" };
+
+	return names[o->engine == &sim_engine ? o->oracle : ORACLE_OFF];
+}
+
 static int catalogue(const struct attack_options *o, char *const ids[], int nids)
 {
 	struct attack_cases all;
@@ -249,12 +260,14 @@ static int catalogue(const struct attack_options *o, char *const ids[], int nids
 		 : surprises || interrupt_seen() ? EXIT_VIOLATION
 						 : EXIT_EXPECTED;
 	if (o->json) {
-		json_t *j = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:O}", "engine",
-				      o->engine->name, "x", option_x_name(o->x), "seed",
-				      number_json(o->seed), "ran", (json_int_t)ran, "surprises",
-				      (json_int_t)surprises, "not_expressible", (json_int_t)unrun,
-				      "unreadable", (json_int_t)all.unreadable, "interrupted",
-				      interrupt_seen(), "attacks", rows);
+		json_t *j = json_pack(
+			"{s:s, s:s, s:s, s:s?, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:O}", "engine",
+			o->engine->name, "mode", o->views ? "views" : "gates", "judge", judge(o),
+			"without", o->without, "x", option_x_name(o->x), "seed",
+			number_json(o->seed), "ran", (json_int_t)ran, "surprises",
+			(json_int_t)surprises, "not_expressible", (json_int_t)unrun, "unreadable",
+			(json_int_t)all.unreadable, "interrupted", interrupt_seen(), "attacks",
+			rows);
 
 		if (attack_print_json(j) != EXIT_EXPECTED)
 			status = EXIT_USAGE;
@@ -264,6 +277,9 @@ static int catalogue(const struct attack_options *o, char *const ids[], int nids
 			printf("; %zu not expressible on %s%s", unrun, o->engine->name,
 			       o->views ? " in views mode" : "");
 		printf("\n");
+		if (o->without)
+			printf("without %s; mode %s; judged by: %s\n", o->without,
+			       o->views ? "views" : "gates", judge(o));
 	}
 	if (interrupt_seen())
 		attack_tell_interrupted(ran, all.count);
@@ -413,9 +429,10 @@ int verb_attack(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct attack_options o = {
-		.engines = { { &sim_engine }, 1 }, .seed = 1, .seeds = ATTACK_SEEDS, .oracle = ORACLE_MODEL
-	};
+	struct attack_options o = { .engines = { { &sim_engine }, 1 },
+				    .seed = 1,
+				    .seeds = ATTACK_SEEDS,
+				    .oracle = ORACLE_MODEL };
 	const char *module = NULL, *without = NULL;
 	bool only_list = false, demo = false, x_given = false;
 	uint64_t timeout = 0, n = 0, every = 0;
@@ -484,6 +501,7 @@ int verb_attack(int argc, char **argv)
 		return attack_without(without, argc, argv);
 	if (without && o.oracle == ORACLE_MODEL)
 		o.oracle = ORACLE_ALONE;
+	o.without = without;
 	ids = argv + optind;
 	nids = argc - optind;
 	if (!x_given)

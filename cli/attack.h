@@ -33,6 +33,7 @@ struct attack_options {
 	bool views; /* --mode views */
 	bool json, markdown;
 	enum oracle_mode oracle; /* where the engine can tell it all: sim */
+	const char *without;	 /* checks that this program's core lacks; NULL: it is whole */
 };
 
 struct attack_case {

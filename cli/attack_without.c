@@ -21,18 +21,10 @@ extern const unsigned char gw_off[] __attribute__((weak));
 /* `name` in the folder of the test build. */
 static bool beside(const char *name, char path[CORPUS_PATH])
 {
-	char exe[CORPUS_PATH];
-	ssize_t got = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	char *slash;
+	char own[CORPUS_PATH];
 
-	if (got <= 0)
-		return false;
-	exe[got] = '\0';
-	slash = strrchr(exe, '/');
-	if (!slash)
-		return false;
-	*slash = '\0';
-	return snprintf(path, CORPUS_PATH, "%s/../without/%s", exe, name) < CORPUS_PATH;
+	return corpus_own_folder(own) &&
+	       snprintf(path, CORPUS_PATH, "%s/../without/%s", own, name) < CORPUS_PATH;
 }
 
 static int not_built(void)

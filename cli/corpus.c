@@ -8,29 +8,34 @@
 
 #define PLACES 5u
 
+bool corpus_own_folder(char path[CORPUS_PATH])
+{
+	ssize_t got = readlink("/proc/self/exe", path, CORPUS_PATH - 1);
+	char *slash;
+
+	if (got <= 0)
+		return false;
+	path[got] = '\0';
+	slash = strrchr(path, '/');
+	if (slash)
+		*slash = '\0';
+	return slash != NULL;
+}
+
 /* Place n, or false if there is none such here. */
 static bool place(unsigned n, char *path, size_t len)
 {
 	static const char *const beside_binary[] = { "corpus", "../../corpus",
 						     "../share/guardhouse/corpus" };
 	const char *env = getenv("GUARDHOUSE_CORPUS");
-	char exe[CORPUS_PATH];
-	ssize_t got;
-	char *slash;
+	char own[CORPUS_PATH];
 
 	if (n == 0)
 		return env && *env && snprintf(path, len, "%s", env) < (int)len;
 	if (n == PLACES - 1)
 		return snprintf(path, len, "%s/corpus", GUARDHOUSE_DATADIR) < (int)len;
-	got = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	if (got <= 0)
-		return false;
-	exe[got] = '\0';
-	slash = strrchr(exe, '/');
-	if (!slash)
-		return false;
-	*slash = '\0';
-	return snprintf(path, len, "%s/%s", exe, beside_binary[n - 1]) < (int)len;
+	return corpus_own_folder(own) &&
+	       snprintf(path, len, "%s/%s", own, beside_binary[n - 1]) < (int)len;
 }
 
 bool corpus_folder(const char *rel, char path[CORPUS_PATH], struct error *err)

@@ -15,6 +15,8 @@
 
 /* The first of those places that has `rel`; false: none, and *err names what was looked for. */
 bool corpus_find(const char *rel, char path[CORPUS_PATH], struct error *err);
+/* The folder that this program lies in; false: nobody knows. */
+bool corpus_own_folder(char path[CORPUS_PATH]);
 /* The folder that has `rel` in it. */
 bool corpus_folder(const char *rel, char path[CORPUS_PATH], struct error *err);
 

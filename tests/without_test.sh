@@ -64,7 +64,8 @@ r=$?
 ok $r "--learn puts what it found in the place of a stale claim"
 
 "$GUARDHOUSE" attack --without mapping-frame E6 >"$tmp/out" 2>&1
-[ $? -eq 1 ] && grep -q 'G1 entry' "$tmp/out"
+[ $? -eq 1 ] && grep -q 'G1 entry' "$tmp/out" &&
+	grep -q '^without mapping-frame; mode gates; judged by: oracle alone$' "$tmp/out"
 ok $? "attack --without mapping-frame E6: the oracle tells of G1"
 "$GUARDHOUSE" attack E6 >"$tmp/out" 2>&1
 ok $? "attack E6 with all checks: as expected"
