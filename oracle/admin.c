@@ -235,7 +235,11 @@ void oracle_unregistered(struct oracle *o, unsigned index, bool ok, uint32_t sto
 			o_outside(o, v);
 	o_stopped(o, stop);
 	m->quarantined = true;
-	o_withdraw(o, m);
+	if (ok)
+		o_withdraw(o, m);
+	else
+		o_half_withdrawn(o, m);
+	m->job.active = false; /* gone half way, too: it begins anew */
 	if (ok) {
 		m->registered = false;
 		return_gates_go(o, m);

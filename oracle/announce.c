@@ -44,9 +44,18 @@ void o_withdraw(struct oracle *o, struct o_module *m)
 				}
 		}
 	}
-	m->announced = false;
+	m->announced = m->half = false;
 	for (uint32_t p = 0; p < m->man.pages; p++)
 		m->frame[p] = NO_FRAME;
+	o_frames_moved(o);
+}
+
+void o_half_withdrawn(struct oracle *o, struct o_module *m)
+{
+	for (uint32_t i = 0; i < m->binding.chains; i++)
+		o_end(&m->chain[i]);
+	m->announced = false;
+	m->half = true;
 	o_frames_moved(o);
 }
 
@@ -90,7 +99,9 @@ static const char *place_wrong(struct oracle *o, struct o_module *m)
 			continue;
 		for (unsigned i = 0; i < m->man.nsegments; i++)
 			for (unsigned k = 0; k < n->man.nsegments; k++)
-				if (!(n == m && i == k) && meet(m, i, n, k))
+				/* what was given back in this event: text_after() asks whether it might */
+				if (!(n == m && i == k) && meet(m, i, n, k) &&
+				    !(n->init_released && m_init(n->man.segment[k].kind)))
 					return "its addresses are another segment's";
 	}
 	return NULL;
@@ -238,7 +249,7 @@ void o_announce_line(struct oracle *o, const struct oracle_event *ev,
 		else if (line->verdict == GUARD_V_OK)
 			o_withdraw(o, m);
 		else if (line->verdict == GUARD_V_BUSY && !runs(o, m))
-			m->announced = false, o_frames_moved(o); /* half way */
+			o_half_withdrawn(o, m);
 		return;
 	}
 	if (line->verdict == GUARD_V_BUSY && (m->job.active || runs(o, m)))

@@ -59,6 +59,25 @@ static void returns(struct oracle *o, struct o_chain *ch, uint64_t slot, uint64_
 		o->counts.stack_races++;
 }
 
+/*
+ * m's own text at an address that is not m's: execute rights go by frame. Only m itself can branch
+ * there while privileged, by a pointer that it did not check (CAVEATS.md, G2).
+ */
+static bool is_alias(const struct o_module *m, const uint8_t *code, unsigned len,
+		     const struct oracle_place *where)
+{
+	if (where->backing != ORACLE_COPY || where->module != m->index ||
+	    where->at + len > m->man.pages * PAGE || memcmp(m->good + where->at, code, len) != 0)
+		return false;
+	/* by whole pages: the rest of a segment's last is zeros, and as executable */
+	for (unsigned i = 0; i < m->man.nsegments; i++)
+		if (m_executes(m->man.segment[i].kind) &&
+		    PAGE_OF(where->at) >= m->man.segment[i].start &&
+		    PAGE_OF(where->at) < m->man.segment[i].start + (uint64_t)m->man.segment[i].size)
+			return true;
+	return false;
+}
+
 void oracle_instruction(struct oracle *o, unsigned vcpu, uint8_t view, uint64_t rip, uint64_t rsp,
 			uint64_t cr3, const uint8_t *code, unsigned len,
 			const struct oracle_place *where)
@@ -76,6 +95,10 @@ void oracle_instruction(struct oracle *o, unsigned vcpu, uint8_t view, uint64_t 
 		return;
 	}
 	if (!o_moff(m, rip, &moff, &segment) || !m_executes(m->man.segment[segment].kind)) {
+		if (is_alias(m, code, len, where)) {
+			o->counts.aliased++;
+			return;
+		}
 		o_complain(o, "G2 exit", vcpu, rip,
 			   "an instruction outside of module %u runs with its privilege", view);
 		return;
@@ -322,7 +345,7 @@ void oracle_frame_released(struct oracle *o, unsigned module, uint32_t page)
 	struct o_module *m = &o->module[module % ORACLE_MODULES];
 	bool init;
 
-	if (module >= ORACLE_MODULES || !m->announced || page >= m->man.pages ||
+	if (module >= ORACLE_MODULES || !(m->announced || m->half) || page >= m->man.pages ||
 	    m->frame[page] == NO_FRAME)
 		return;
 	init = m_init(m->man.segment[m_segment_of(&m->man, page * 4096u)].kind);

@@ -53,6 +53,7 @@ void o_frames_moved(struct oracle *o)
 {
 	o->generation++;
 	o->moves++;
+	o->seen->now++;
 	while (o->nused)
 		o->owner[o->used[--o->nused]].gpa = NO_FRAME;
 	o->owners_full = false;
@@ -61,7 +62,7 @@ void o_frames_moved(struct oracle *o)
 		const struct o_module *m = &o->module[i];
 		unsigned n = 0;
 
-		for (uint32_t p = 0; m->announced && p < m->man.pages; p++) {
+		for (uint32_t p = 0; (m->announced || m->half) && p < m->man.pages; p++) {
 			unsigned b = bucket(m->frame[p]);
 
 			if (m->frame[p] == NO_FRAME)
@@ -99,6 +100,8 @@ enum o_owner o_owner(const struct oracle *o, uint64_t gpa, const struct o_module
 		}
 		b = (b + 1) & (O_OWNERS - 1);
 	}
+	if (o->seen->on && (gpa < o->seen->device_lo || gpa >= o->seen->device_hi))
+		return O_NOBODY;
 	if (!device_of(o, gpa, &who))
 		return O_NOBODY;
 	if (m)
@@ -106,22 +109,65 @@ enum o_owner o_owner(const struct oracle *o, uint64_t gpa, const struct o_module
 	return O_DEVICE;
 }
 
-void o_map(const struct oracle *o, uint64_t cr3, uint64_t gva, struct o_map *map)
+void o_looks(struct oracle *o, bool on)
 {
+	struct o_seen *s = o->seen;
+
+	s->on = on;
+	s->now++;
+	s->device_lo = ~0ull;
+	s->device_hi = 0;
+	for (unsigned i = 0; on && i < o->top; i++) {
+		const struct o_module *m = &o->module[i];
+
+		for (unsigned p = 0; m->registered && p < m->man.nprivileges; p++) {
+			uint64_t base = m->binding.range[p].base;
+			uint64_t end = base + m->binding.range[p].length;
+
+			if (m->man.privilege[p].kind != P_DEVICE || !(m->binding.bound >> p & 1))
+				continue;
+			s->device_lo = base < s->device_lo ? base : s->device_lo;
+			/* one that wraps is no reason to look nowhere */
+			s->device_hi = end < base ? ~0ull : end > s->device_hi ? end : s->device_hi;
+		}
+	}
+}
+
+static void walk(const struct oracle *o, uint64_t cr3, uint64_t gva, struct o_map *map)
+{
+	struct o_seen *s = o->seen;
 	uint64_t table = cr3 & ENTRY_FRAME, entry, low;
 	bool write = true, user = true;
-	unsigned shift;
+	bool looked = false; /* at whose frame this table is in */
+	unsigned shift = 39, n = (gva >> 21 ^ cr3 >> 12) % O_SEEN_TABLES;
 	uint8_t byte;
 
 	memset(map, 0, sizeof(*map));
 	if ((uint64_t)((int64_t)(gva << 16) >> 16) != gva)
 		return;
-	for (shift = 39;; shift -= 9) {
+	if (s->on && s->table[n].when == s->now && s->table[n].cr3 == cr3 &&
+	    s->table[n].region == gva >> 21) {
+		table = s->table[n].table;
+		write = s->table[n].write;
+		user = s->table[n].user;
+		shift = 12;
+		looked = true;
+	}
+	for (;; shift -= 9) {
 		uint64_t at = table + (gva >> shift & 511) * 8;
 
 		/* what view U hides holds no tables */
-		if (o_owner(o, at, NULL, NULL) == O_PRIVATE || !ram(o, at, &entry, 8) ||
-		    !(entry & ENTRY_P) || (entry & ENTRY_RESERVED))
+		if (!looked && o_owner(o, at, NULL, NULL) == O_PRIVATE)
+			return;
+		if (s->on && shift == 12 && !looked) {
+			s->table[n].when = s->now;
+			s->table[n].cr3 = cr3;
+			s->table[n].region = gva >> 21;
+			s->table[n].table = table;
+			s->table[n].write = write;
+			s->table[n].user = user;
+		}
+		if (!ram(o, at, &entry, 8) || !(entry & ENTRY_P) || (entry & ENTRY_RESERVED))
 			return;
 		write = write && (entry & ENTRY_W);
 		user = user && (entry & ENTRY_U);
@@ -139,6 +185,25 @@ void o_map(const struct oracle *o, uint64_t cr3, uint64_t gva, struct o_map *map
 	if (ram(o, map->gpa, &byte, 1) && ram(o, map->gpa + PAGE - 1, &byte, 1))
 		map->flags |= O_RAM;
 	map->owner = o_owner(o, map->gpa, NULL, NULL);
+}
+
+void o_map(const struct oracle *o, uint64_t cr3, uint64_t gva, struct o_map *map)
+{
+	struct o_seen *s = o->seen;
+	unsigned n = (gva / PAGE ^ cr3 / PAGE) % O_SEEN;
+
+	if (s->on && s->page[n].when == s->now && s->page[n].cr3 == cr3 &&
+	    s->page[n].page == gva / PAGE) {
+		*map = s->page[n].map;
+		return;
+	}
+	walk(o, cr3, gva, map);
+	if (!s->on)
+		return;
+	s->page[n].when = s->now;
+	s->page[n].cr3 = cr3;
+	s->page[n].page = gva / PAGE;
+	s->page[n].map = *map;
 }
 
 bool o_stack_page(const struct o_map *map)

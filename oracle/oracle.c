@@ -28,6 +28,11 @@ struct oracle *oracle_new(unsigned vcpus, enum oracle_mode mode, const struct or
 
 	if (!o)
 		return NULL;
+	o->seen = calloc(1, sizeof(*o->seen));
+	if (!o->seen) {
+		free(o);
+		return NULL;
+	}
 	o->cb = *cb;
 	o->mode = mode;
 	o->vcpus = vcpus;
@@ -46,6 +51,7 @@ void oracle_free(struct oracle *o)
 		o_forget(&o->module[i]);
 	free(o->failure);
 	free(o->line);
+	free(o->seen);
 	free(o);
 }
 
@@ -283,6 +289,7 @@ static void rest_predicted(struct oracle *o, struct ref *r, const struct oracle_
 static void writes_allowed(struct oracle *o, const struct oracle_event *ev,
 			   const struct oracle_outcome *out)
 {
+	uint64_t slot = ev->cpu.gpr[ORACLE_RSP];
 	bool may = false;
 
 	for (unsigned i = 0; i < out->lines; i++) {
@@ -290,6 +297,10 @@ static void writes_allowed(struct oracle *o, const struct oracle_event *ev,
 
 		may |= l->event == GUARD_LEAVE_CALL || l->event == GUARD_LEAVE_RETURN ||
 		       (l->event == GUARD_ENTER_CALL && l->verdict == GUARD_V_OK);
+		/* a return by no gate has popped its slot already */
+		if (l->event == GUARD_LEAVE_RETURN && l->verdict == GUARD_V_OK &&
+		    l->module < ORACLE_MODULES && !o_gate_at(&o->module[l->module], ev->cpu.rip))
+			slot -= 8;
 	}
 	/* a word that could not be put back stops the vCPU */
 	for (unsigned i = 0; i < o->nundo && !(out->stop >> ev->vcpu & 1); i++) {
@@ -305,12 +316,12 @@ static void writes_allowed(struct oracle *o, const struct oracle_event *ev,
 			continue;
 		if (!o->cb.ram(o->cb.ctx, u->gpa, now, u->len) || !memcmp(now, u->old, u->len))
 			continue;
-		o_map(o, ev->cpu.cr3, ev->cpu.gpr[ORACLE_RSP], &map);
+		o_map(o, ev->cpu.cr3, slot, &map);
 		if (!may)
 			o_complain(o, "G5 continuity", ev->vcpu, ev->cpu.rip,
 				   "the guard refuses and has written to 0x%llx all the same",
 				   (unsigned long long)u->gpa);
-		else if (!map.flags || map.gpa + ev->cpu.gpr[ORACLE_RSP] % PAGE != u->gpa)
+		else if (!map.flags || map.gpa + slot % PAGE != u->gpa)
 			o_complain(o, "G6 VMM safety", ev->vcpu, ev->cpu.rip,
 				   "the guard writes to 0x%llx, which is not the slot",
 				   (unsigned long long)u->gpa);
@@ -384,6 +395,7 @@ void oracle_after(struct oracle *o, const struct oracle_event *ev, const struct 
 
 	o->counts.events++;
 	o->outcome = out;
+	o_looks(o, true);
 	ref_begin(&r, o, ev);
 	if (o->vcpu[ev->vcpu].stopped && out->lines)
 		o_complain(o, "G6 VMM safety", ev->vcpu, ev->cpu.rip,
@@ -408,6 +420,7 @@ void oracle_after(struct oracle *o, const struct oracle_event *ev, const struct 
 		text_after(o, ev);
 		o_view_is_true(o, ev->vcpu, ev->cpu.rip, out->view);
 	}
+	o_looks(o, false);
 	o->judging = false;
 	o->event = NULL;
 	o->outcome = NULL;

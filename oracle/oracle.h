@@ -216,6 +216,7 @@ const char *oracle_failure_line(const struct oracle *o);
 
 struct oracle_counts {
 	uint64_t events, lines, predicted, instructions, returns, pages;
+	uint64_t aliased;     /* instructions of m that ran at an address that is not m's */
 	uint64_t stack_races; /* returns that another vCPU redirected while the module ran */
 	uint64_t depth_lost;  /* shadow stacks that grew beyond their room */
 };

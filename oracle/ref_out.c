@@ -150,7 +150,8 @@ enum guard_verdict ref_leave_call(struct ref *r, bool raw, uint32_t preserve, ui
 	verdict = walk(r,
 		       &(struct o_place){ .rip = word,
 					  .rsp = slot + 8,
-					  .rbp = cpu->gpr[ORACLE_RBP],
+					  /* what was resumed first has its registers back */
+					  .rbp = r->now.gpr[ORACLE_RBP],
 					  .returned = true },
 		       depth, slot + 8, NULL);
 	if (verdict != GUARD_V_OK)

@@ -41,7 +41,7 @@ static bool poke_or_gone(struct oracle *o, struct o_module *m, uint32_t page, bo
 {
 	for (uint32_t i = 0; i < m->man.nsites; i++) {
 		const struct m_site *s = &m->man.site[i];
-		uint8_t now[256];
+		uint8_t now[256] = { 0 };
 
 		if (!(s->flags & M_SITE_RUNTIME) || s->moff >= (page + 1) * 4096u ||
 		    s->moff + s->size <= page * 4096u || s->size > sizeof(now))
@@ -63,10 +63,22 @@ static bool poke_or_gone(struct oracle *o, struct o_module *m, uint32_t page, bo
 	return true;
 }
 
+static enum ref_page differs(struct oracle *o, struct o_module *m, uint32_t page,
+			     const uint8_t *guest, const uint8_t *copy)
+{
+	bool may[PAGE] = { false }, poke = false;
+
+	if (!poke_or_gone(o, m, page, may, &poke))
+		return REF_PAGE_UNKNOWN;
+	for (unsigned i = 0; i < PAGE; i++)
+		if (guest[i] != copy[i] && !may[i])
+			return REF_PAGE_BAD;
+	return poke ? REF_PAGE_POKE : REF_PAGE_FINE;
+}
+
 enum ref_page ref_page_now(struct oracle *o, struct o_module *m, uint32_t page)
 {
 	uint8_t guest[PAGE], copy[PAGE];
-	bool may[PAGE] = { false }, poke = false;
 
 	if (page >= m->man.pages || m->frame[page] == NO_FRAME ||
 	    !m_verified(m->man.segment[m_segment_of(&m->man, page * 4096u)].kind))
@@ -74,14 +86,7 @@ enum ref_page ref_page_now(struct oracle *o, struct o_module *m, uint32_t page)
 	if (!o->cb.copy || !o->cb.copy(o->cb.ctx, m->index, page * 4096u, copy, PAGE) ||
 	    !o->cb.ram(o->cb.ctx, m->frame[page], guest, PAGE))
 		return REF_PAGE_UNKNOWN;
-	if (!memcmp(guest, copy, PAGE))
-		return REF_PAGE_FINE;
-	if (!poke_or_gone(o, m, page, may, &poke))
-		return REF_PAGE_UNKNOWN;
-	for (unsigned i = 0; i < PAGE; i++)
-		if (guest[i] != copy[i] && !may[i])
-			return REF_PAGE_BAD;
-	return poke ? REF_PAGE_POKE : REF_PAGE_FINE;
+	return memcmp(guest, copy, PAGE) ? differs(o, m, page, guest, copy) : REF_PAGE_FINE;
 }
 
 /* The pages that count as written, in order: the first bad one, or NO_PAGE. Settles their marks. */
@@ -157,7 +162,7 @@ static void verified(struct oracle *o, struct o_module *m, const struct oracle_e
 
 void ref_verify(struct oracle *o, const struct oracle_event *ev, const struct oracle_outcome *out)
 {
-	for (unsigned i = 0; i < ORACLE_MODULES && !o->failure; i++) {
+	for (unsigned i = 0; i < o->top && !o->failure; i++) {
 		struct o_module *m = &o->module[i];
 
 		if (!m->registered || !m->announced)

@@ -112,7 +112,7 @@ void oracle_rewind(struct oracle *o, enum oracle_mode mode)
 	if (o->went != k->went)
 		memcpy(o->gone, k->gone, sizeof(o->gone));
 	o->went = k->went;
-	for (unsigned i = 0; i < ORACLE_MODULES; i++) {
+	for (unsigned i = 0; i < o->top; i++) {
 		if (k->module[i].registered || o->module[i].frame)
 			restore(o, k, i);
 		o->copy_changed[i] = false;

@@ -30,6 +30,8 @@
 #define O_WORDS 192u
 #define O_EXACT 32768u
 #define O_CALLS 8u
+#define O_SEEN 64u
+#define O_SEEN_TABLES 4u
 
 enum o_chain_state { O_FREE, O_RUNNING, O_CALLOUT, O_DEPARTED };
 
@@ -75,6 +77,7 @@ struct o_job {
 
 struct o_module {
 	bool registered, announced, quarantined;
+	bool half; /* withdrawn but for the frames that could not be given back */
 	bool init_used, init_gone, has_init;
 	unsigned index;
 	struct m_manifest man;
@@ -130,8 +133,42 @@ struct o_frame {
 	uint16_t module, page;
 };
 
+#define O_PRESENT 1u
+#define O_MAY_WRITE 2u
+#define O_USER 4u
+#define O_RAM 8u
+
+enum o_owner { O_NOBODY, O_SEGMENT, O_GATES, O_VERIFIED, O_PRIVATE, O_DEVICE };
+
+struct o_map {
+	uint64_t gpa;
+	uint32_t flags; /* 0: not mapped */
+	enum o_owner owner;
+};
+
+/*
+ * What walks have found since the outcome of an event is being looked at: nobody writes meanwhile. Any
+ * other time nothing is remembered.
+ */
+struct o_seen {
+	bool on;
+	uint64_t now;		       /* what is of another time does not count */
+	uint64_t device_lo, device_hi; /* no bound device lies outside */
+	struct {
+		uint64_t when;
+		uint64_t cr3, page;
+		struct o_map map;
+	} page[O_SEEN];
+	struct {
+		uint64_t when;
+		uint64_t cr3, region, table;
+		bool write, user;
+	} table[O_SEEN_TABLES]; /* last levels, of 2 MiB each */
+};
+
 struct oracle {
 	struct oracle_callbacks cb;
+	struct o_seen *seen;
 	enum oracle_mode mode;
 	unsigned vcpus;
 	struct o_vcpu vcpu[ORACLE_VCPUS];
@@ -140,9 +177,10 @@ struct oracle {
 	unsigned went;
 	unsigned top; /* those beyond were never registered */
 	uint64_t generation;
-	struct o_frame owner[O_OWNERS]; /* open hash of announced modules' frames */
-	bool owners_full;		/* more frames than fit: some are not known */
-	uint16_t used[O_OWNERS];	/* buckets of owner[] that are */
+	/* open hash of the frames of modules that are announced or half withdrawn */
+	struct o_frame owner[O_OWNERS];
+	bool owners_full;	 /* more frames than fit: some are not known */
+	uint16_t used[O_OWNERS]; /* buckets of owner[] that are */
 	unsigned nused;
 	uint64_t owned[64]; /* bit: perhaps owner[] has such a frame; most it has not */
 	uint64_t moves;	    /* of frames: times that owner[] was made anew */
@@ -175,22 +213,11 @@ const char *o_verdict_name(enum guard_verdict v);
 
 /* ---- memory.c ---- */
 
-#define O_PRESENT 1u
-#define O_MAY_WRITE 2u
-#define O_USER 4u
-#define O_RAM 8u
-
-enum o_owner { O_NOBODY, O_SEGMENT, O_GATES, O_VERIFIED, O_PRIVATE, O_DEVICE };
-
-struct o_map {
-	uint64_t gpa;
-	uint32_t flags; /* 0: not mapped */
-	enum o_owner owner;
-};
-
 /* A guest-virtual page as a CPL-0 access of view U finds it. */
 void o_map(const struct oracle *o, uint64_t cr3, uint64_t gva, struct o_map *map);
 void o_frames_moved(struct oracle *o);
+/* From here on nobody writes guest memory; or somebody may again. */
+void o_looks(struct oracle *o, bool on);
 /* Whose frame is this? *m and *page (if not NULL) are set unless nobody's. */
 enum o_owner o_owner(const struct oracle *o, uint64_t gpa, const struct o_module **m,
 		     uint32_t *page);
@@ -308,6 +335,8 @@ void o_line(struct oracle *o, struct oracle_event *ev, const struct oracle_outco
 void o_announce_line(struct oracle *o, const struct oracle_event *ev,
 		     const struct oracle_line *line);
 void o_withdraw(struct oracle *o, struct o_module *m);
+/* It began, and some frames could not be given back: they are the module's still, and hold nothing. */
+void o_half_withdrawn(struct oracle *o, struct o_module *m);
 /* What ANNOUNCE must answer here; GUARD_NVERDICTS: it has to look at text first. */
 enum guard_verdict o_announce_must(struct oracle *o, const struct o_module *m,
 				   const struct oracle_cpu *cpu);

@@ -225,16 +225,23 @@ static const char *return_wrong(const struct claim *c, uint64_t word, const stru
 	return "it would return into the module";
 }
 
-/* A record's place: a free one, or one that could not come back any more. */
-static struct o_chain *room(const struct claim *c)
+/*
+ * A record's place: a free one, one that dies by this entry at gpa, or one that could not come back
+ * any more: of several the first, and places as they were before the entry. Which one it is shows,
+ * where init waits in one of them.
+ */
+static struct o_chain *room(const struct claim *c, uint64_t gpa)
 {
-	for (unsigned pass = 0; pass < 2; pass++)
+	for (unsigned pass = 0; pass < 3; pass++)
 		for (uint32_t i = 0; i < c->m->binding.chains; i++) {
 			struct o_chain *ch = &c->m->chain[i];
+			bool waits = ch->state == O_CALLOUT || ch->state == O_DEPARTED;
 
-			if (ch->state == O_FREE || (pass && stale(c, ch))) {
+			if (pass == 0	? ch->state == O_FREE
+			    : pass == 1 ? waits && o_extent_holds(ch, gpa)
+					: stale(c, ch)) {
 				/* one that could not be read seemed stale, too: which it took? */
-				c->o->lost |= pass && c->o->failed;
+				c->o->lost |= pass == 2 && c->o->failed;
 				o_end(ch);
 				return ch;
 			}
@@ -254,9 +261,10 @@ static void begin(struct claim *c, const struct m_entry *e, bool raw, uint64_t w
 	if (own && tip->headroom > headroom)
 		headroom = tip->headroom;
 	o_map(c->o, c->ev->cpu.cr3, slot, &map);
-	o_kill_entered(m, map.gpa + slot % PAGE);
-	if (!ch) {
-		ch = room(c);
+	if (ch) {
+		o_kill_entered(m, map.gpa + slot % PAGE);
+	} else {
+		ch = room(c, map.gpa + slot % PAGE);
 		if (!ch) {
 			if (c->o->failed) /* it took one that it could not read */
 				c->o->lost = true;
@@ -265,6 +273,7 @@ static void begin(struct claim *c, const struct m_entry *e, bool raw, uint64_t w
 				      "there is no room for another activation");
 			return;
 		}
+		o_kill_entered(m, map.gpa + slot % PAGE);
 		{
 			uint8_t *exact = ch->exact;
 

@@ -20,8 +20,12 @@ void vm_record(struct vm *vm, unsigned vcpu, const struct guard_decision *d)
 		vm->vcpu[vcpu].stopped = true;
 	for (i = 0; i < d->nlines && i < GUARD_MAX_LINES; i++) {
 		vm_log_append(vm, vcpu, &d->line[i]);
+		if (vm->cfg.logged)
+			vm->cfg.logged(vm->cfg.ctx, vm, vm_log_line(vm, vm->log.count - 1));
 		if (vm->cfg.trace)
 			vm_trace_line(vm, vm_log_line(vm, vm->log.count - 1));
+		if (vm->cfg.trace && vm->cfg.explain)
+			vm_explain_line(vm, vcpu, &d->line[i], d);
 	}
 }
 
