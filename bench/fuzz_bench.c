@@ -83,7 +83,7 @@ int main(int argc, char **argv)
 	double seconds = argc > 1 ? strtod(argv[1], NULL) : 1.0, rate;
 
 	/* the first world's honest input, without its reload: crossings alone */
-	sizes[0] = fc_seed(0, inputs[0]) - 7 * FC_STEP;
+	sizes[0] = fc_seed(0, inputs[0]) - FC_SEED_RELOAD * FC_STEP;
 	rate = rows("crossings", 1, seconds);
 	for (unsigned i = 0; i < FC_CONFIGS; i++)
 		sizes[i] = fc_seed(i, inputs[i]);

@@ -194,6 +194,8 @@ bool manifest_open(struct manifest *m, const struct check_file *file, struct err
 	m->privileges = at(m, &h->privileges);
 	m->image = at(m, &h->image);
 	m->names = at(m, &h->names);
+	if (h->names.count && m->names[0])
+		return bad(m, h->names.offset, err, "name 0 stands for none, and is not empty");
 	if (h->names.count && m->names[h->names.count - 1])
 		return bad(m, h->names.offset + h->names.count - 1, err,
 			   "the last name does not end");

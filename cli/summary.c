@@ -96,10 +96,11 @@ void summary_oracle(const struct vm *vm, FILE *to)
 		return;
 	fprintf(to,
 		"oracle: %s; looked at %llu lines, %llu instructions inside, %llu returns, %llu "
-		"pages; stack races %llu\n",
+		"pages; stack races %llu; aliased %llu\n",
 		vm_oracle_failure(vm) ? "DISAGREES" : "agrees", (unsigned long long)c.lines,
 		(unsigned long long)c.instructions, (unsigned long long)c.returns,
-		(unsigned long long)c.pages, (unsigned long long)c.stack_races);
+		(unsigned long long)c.pages, (unsigned long long)c.stack_races,
+		(unsigned long long)c.aliased);
 }
 
 void summary_last_lines(const struct vm *vm, size_t n, FILE *to)

@@ -236,16 +236,18 @@ void attack_misreturn(struct attack *a, unsigned reg, uint64_t rsp_delta, uint64
 	attack_store(a, page + HOSTED_CPU_RETURN, image_code(guest_misreturn));
 }
 
-static void at_callout(struct hosted *h, const char *import, void *arg)
+static bool at_callout(struct hosted *h, const char *import, uint64_t *answer, void *arg)
 {
 	struct attack *a = arg;
 
 	(void)h;
 	(void)import;
+	(void)answer;
 	if (a->struck || !a->at_callout)
-		return;
+		return false;
 	a->struck = true; /* what the attack itself calls does not count */
 	a->struck = a->at_callout(a);
+	return false;
 }
 
 /* The driver dumps its registers for ethtool, the PHY's too: call-outs with many frames below. */
@@ -271,7 +273,7 @@ bool attack_call(struct attack *a, bool (*at)(struct attack *a))
 	a->at_callout = at;
 	a->struck = false;
 	a->h->on_callout = at_callout;
-	a->h->on_callout_arg = a;
+	a->h->hook_arg = a;
 	if (!at || !call_deep(a, &cpu))
 		attack_cpu(a, a->stats, &cpu);
 	ok = attack_go(a, &cpu);
@@ -339,11 +341,11 @@ uint64_t attack_body(struct attack *a, uint64_t enter_gate)
 	return 0;
 }
 
-uint64_t attack_return_site(struct attack *a)
+uint64_t attack_return_site(struct attack *a, unsigned n)
 {
 	const uint32_t *moff = table(a, &manifest(a)->retsites);
 
-	return manifest(a)->retsites.count ? address(a, moff[0]) : 0;
+	return manifest(a)->retsites.count ? address(a, moff[n % manifest(a)->retsites.count]) : 0;
 }
 
 bool attack_is_return_site(struct attack *a, uint64_t gva)
@@ -409,6 +411,24 @@ static bool honest_entry(struct attack *a)
 	       a->h->nic.reads > reads;
 }
 
+bool attack_ready(struct attack *a)
+{
+	struct hosted *h = a->h;
+	struct guard_cpu cpu;
+	uint64_t ops;
+
+	hosted_idle(h, 2000);
+	vm_get_cpu(h->vm, h->vcpu, &cpu);
+	cpu.rflags = 2;
+	vm_set_cpu(h->vm, h->vcpu, &cpu);
+	ops = h->netdev ? hosted_get(h, h->netdev + h->off.net_device_netdev_ops, 8) : 0;
+	a->stats = ops ? hosted_get(h, ops + h->off.ndo_get_stats64, 8) : 0;
+	a->buffer = hosted_alloc(h, h->off.rtnl_link_stats64_size);
+	a->scratch = hosted_alloc_pages(h, PAGE);
+	a->block = hosted_alloc(h, sizeof(struct guest_launch));
+	return a->buffer && a->scratch && a->block;
+}
+
 struct attack_run {
 	const struct attack_case *c;
 	struct hosted_attack_row *row;
@@ -418,24 +438,12 @@ static void story(struct hosted *h, void *arg)
 {
 	const struct attack_run *run = arg;
 	struct attack a = { .h = h, .row = run->row };
-	struct guard_cpu cpu;
 
 	if (!hosted_bring_up(h)) {
 		attack_got(&a, "the driver did not come up");
 		return;
 	}
-	hosted_idle(h, 2000);
-	vm_get_cpu(h->vm, h->vcpu, &cpu);
-	cpu.rflags = 2; /* no more ticks: what happens now is the attack's doing */
-	vm_set_cpu(h->vm, h->vcpu, &cpu);
-	a.stats = hosted_get(h,
-			     hosted_get(h, h->netdev + h->off.net_device_netdev_ops, 8) +
-				     h->off.ndo_get_stats64,
-			     8);
-	a.buffer = hosted_alloc(h, h->off.rtnl_link_stats64_size);
-	a.scratch = hosted_alloc_pages(h, PAGE);
-	a.block = hosted_alloc(h, sizeof(struct guest_launch));
-	if (!a.stats || !a.buffer || !a.scratch || !a.block) {
+	if (!attack_ready(&a) || !a.stats) {
 		attack_got(&a, "the driver has no ndo_get_stats64 to attack");
 		return;
 	}

@@ -56,6 +56,12 @@ bool attack_go(struct attack *a, struct guard_cpu *cpu);
 /* An honest call; `at` (NULL: none) strikes once while one of its call-outs is open. */
 bool attack_call(struct attack *a, bool (*at)(struct attack *a));
 
+/* The attacker's memory, with the driver up; ticks end, so that what happens now is the attack's doing. */
+bool attack_ready(struct attack *a);
+/* ANNOUNCE with these bases, as guest code issues it, until it is done; what the guest was told. */
+uint64_t attack_announce(struct attack *a, uint64_t id, const uint64_t *base, size_t n);
+uint64_t attack_module_id(struct attack *a);
+
 /* During a call-out: it returns with this register changed, RSP moved and flags set. By the guest. */
 #define ATTACK_NO_REGISTER GUARD_GPRS
 void attack_misreturn(struct attack *a, unsigned reg, uint64_t rsp_delta, uint64_t flags);
@@ -64,7 +70,7 @@ void attack_misreturn(struct attack *a, unsigned reg, uint64_t rsp_delta, uint64
 uint64_t attack_gate(struct attack *a, enum gm_gate_kind kind);
 uint64_t attack_segment(struct attack *a, enum gm_segment_kind kind, uint64_t *bytes);
 uint64_t attack_body(struct attack *a, uint64_t enter_gate);
-uint64_t attack_return_site(struct attack *a);
+uint64_t attack_return_site(struct attack *a, unsigned n); /* n modulo their number */
 bool attack_is_return_site(struct attack *a, uint64_t gva);
 
 /* Page tables, as the kernel edits them: by guest stores through the direct map, then INVLPG. */

@@ -68,7 +68,7 @@ static const struct gm_header *manifest(const struct attack *a)
 	return (const void *)a->h->wrapped.manifest.data;
 }
 
-static uint64_t module_id(struct attack *a)
+uint64_t attack_module_id(struct attack *a)
 {
 	uint8_t digest[32];
 	uint64_t id;
@@ -78,15 +78,14 @@ static uint64_t module_id(struct attack *a)
 	return id;
 }
 
-/* ANNOUNCE with this table, as guest code issues it, until it is done. */
-static uint64_t announce(struct attack *a, const uint64_t *base, size_t n)
+uint64_t attack_announce(struct attack *a, uint64_t module, const uint64_t *base, size_t n)
 {
 	uint64_t result = GUARD_V_AGAIN;
 
 	hosted_write(a->h, a->scratch, base, n * sizeof(*base));
 	for (int i = 0; i < ANNOUNCE_ROUNDS && result == GUARD_V_AGAIN; i++)
-		result = hosted_call(a->h, image_code(guest_call_x), GUARD_CALL_ANNOUNCE,
-				     module_id(a), a->scratch, n);
+		result = hosted_call(a->h, image_code(guest_call_x), GUARD_CALL_ANNOUNCE, module,
+				     a->scratch, n);
 	return result;
 }
 
@@ -96,7 +95,7 @@ static void announced(struct attack *a, const char *what, const uint64_t *base, 
 	uint64_t said;
 
 	attack_begin(a);
-	said = announce(a, base, n);
+	said = attack_announce(a, attack_module_id(a), base, n);
 	attack_expect(a, what, GUARD_ANNOUNCE, verdict);
 	attack_check(a, "the caller was told the verdict", said == verdict);
 	enter(a);
@@ -147,7 +146,7 @@ static void i1(struct attack *a)
 
 	/* The loader says it right again; the init segment has been used before. */
 	attack_begin(a);
-	announce(a, honest, n);
+	attack_announce(a, attack_module_id(a), honest, n);
 	attack_expect(a, "the true announcement", GUARD_ANNOUNCE, GUARD_V_OK);
 }
 

@@ -135,7 +135,7 @@ static void e9(struct attack *a)
 		const char *what;
 		uint64_t word;
 	} words[] = {
-		{ "return word in the driver", attack_return_site(a) },
+		{ "return word in the driver", attack_return_site(a, 0) },
 		{ "return word at its entry", attack_body(a, a->stats) },
 		{ "return word at its leave-return gate", attack_gate(a, GM_GATE_LEAVE_RETURN) },
 		{ "return word at its enter-return gate", attack_gate(a, GM_GATE_ENTER_RETURN) },

@@ -35,7 +35,7 @@ static bool frames(struct attack *a, uint64_t *first, uint64_t *end)
 /* Moves every return address in the frames to another of the driver's. false: there is none. */
 static bool redirect(struct attack *a, bool compensate)
 {
-	uint64_t first, end, word, other = attack_return_site(a), delta = 0;
+	uint64_t first, end, word, other = attack_return_site(a, 0), delta = 0;
 	bool any = false;
 
 	if (!frames(a, &first, &end))

@@ -5,6 +5,7 @@
 #include "hosted/kernel.h"
 
 #define COPY_MAX (16u << 20)
+#define SUM_MAX (1u << 16) /* byte by byte: no honest driver comes near */
 #define RFLAGS_IF 0x200ull
 #define FAILED (~0ull)
 
@@ -121,7 +122,7 @@ static uint64_t bounded_length(struct hosted *h, const uint64_t *a)
 {
 	uint64_t n;
 
-	for (n = 0; n < a[1] && n < COPY_MAX && hosted_get(h, a[0] + n, 1); n++)
+	for (n = 0; n < a[1] && n < SUM_MAX && hosted_get(h, a[0] + n, 1); n++)
 		;
 	return n;
 }
@@ -263,7 +264,7 @@ static uint64_t irq_on(struct hosted *h, const uint64_t *a)
 /* (bitmap, bits, start) */
 static uint64_t find_next_bit(struct hosted *h, const uint64_t *a)
 {
-	for (uint64_t i = a[2]; i < a[1] && i < COPY_MAX; i++)
+	for (uint64_t i = a[2]; i < a[1] && i < SUM_MAX; i++)
 		if (hosted_get(h, a[0] + i / 64 * 8, 8) >> i % 64 & 1)
 			return i;
 	return a[1];
@@ -274,7 +275,7 @@ static uint64_t crc32_le(struct hosted *h, const uint64_t *a)
 {
 	uint32_t crc = (uint32_t)a[0];
 
-	for (uint64_t i = 0; i < a[2] && i < COPY_MAX; i++) {
+	for (uint64_t i = 0; i < a[2] && i < SUM_MAX; i++) {
 		crc ^= (uint8_t)hosted_get(h, a[1] + i, 1);
 		for (int bit = 0; bit < 8; bit++)
 			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);

@@ -34,7 +34,10 @@ struct hosted_options {
 	unsigned vcpus;			   /* 0: one */
 	FILE *console;			   /* the driver's messages, NULL: nowhere */
 	FILE *trace;			   /* NULL: none */
-	const char *log;		   /* file for the verdict log, NULL: none */
+	/* Told of each line of the verdict log as it is logged; NULL: nobody */
+	void (*logged)(void *ctx, const struct vm *vm, const struct vm_line *l);
+	void *ctx;
+	const char *log; /* file for the verdict log, NULL: none */
 	/*
 	 * Copy of it for a comparison, NULL: none. Then time only passes when the driver waits:
 	 * a tick strikes where the engine's clock says, and what its interrupts enter is judged.

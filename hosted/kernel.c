@@ -24,6 +24,7 @@
 #define RFLAGS_IF 0x200ull
 #define FAILED (~0ull)
 #define VECTOR_DB 1u
+#define VECTOR_NMI 2u
 #define VECTOR_UD 6u
 #define VECTOR_PF 14u
 #define PF_FETCH 0x10u
@@ -182,6 +183,13 @@ uint64_t hosted_entry_flag(const struct hosted *h, uint32_t flag)
 	return 0;
 }
 
+uint64_t hosted_entry_at(const struct hosted *h, unsigned n)
+{
+	const struct gm_entry *e = table(h, &manifest(h)->entries);
+
+	return manifest(h)->entries.count ? entry_gate(h, &e[n % manifest(h)->entries.count]) : 0;
+}
+
 /* Does a call of this enter the module? */
 static bool enters(const struct hosted *h, uint64_t gva)
 {
@@ -320,10 +328,14 @@ static void exception(struct hosted *h, unsigned vector)
 
 static void event(struct hosted *h, unsigned vector)
 {
-	if (vector < 32) {
+	if (vector < 32 && vector != VECTOR_NMI) {
 		exception(h, vector);
 		return;
 	}
+	if (h->on_interrupt)
+		h->on_interrupt(h, h->hook_arg);
+	if (vector == VECTOR_NMI)
+		return; /* of nobody that is modelled */
 	h->jiffies++;
 	if (h->jiffies_gva)
 		hosted_put(h, h->jiffies_gva, 8, h->jiffies);
@@ -358,9 +370,7 @@ static void import(struct hosted *h, struct hosted_import *imp)
 		return;
 	}
 	h->callout++;
-	if (h->on_callout)
-		h->on_callout(h, imp->name, h->on_callout_arg);
-	if (imp->fn)
+	if (!(h->on_callout && h->on_callout(h, imp->name, &result, h->hook_arg)) && imp->fn)
 		result = imp->fn(h, a);
 	h->callout--;
 	if (h->dead || imp->keeps_rax)

@@ -125,9 +125,11 @@ struct hosted {
 	size_t line_len;
 
 	bool in_look;
-	/* called at each import, before it is played */
-	void (*on_callout)(struct hosted *h, const char *import, void *arg);
-	void *on_callout_arg;
+	/* called at each import, before it is played; true: *answer is its result, and it is not */
+	bool (*on_callout)(struct hosted *h, const char *import, uint64_t *answer, void *arg);
+	/* called when an interrupt has come, before it is handled; RSP is its frame */
+	void (*on_interrupt)(struct hosted *h, void *arg);
+	void *hook_arg; /* of both */
 };
 
 /* ---- kernel.c: the machine ---- */
@@ -151,6 +153,8 @@ bool hosted_go(struct hosted *h, struct guard_cpu *cpu);
 /* Address of an entry's gate by function name, 0: none; by its flag (GM_ENTRY_INIT ...). */
 uint64_t hosted_entry(const struct hosted *h, const char *function);
 uint64_t hosted_entry_flag(const struct hosted *h, uint32_t flag);
+/* Of the n-th, modulo their number. */
+uint64_t hosted_entry_at(const struct hosted *h, unsigned n);
 
 /* The innermost call into the guest ends with a fault, whatever it was doing. */
 void hosted_abandon(struct hosted *h, struct guard_cpu *cpu);
@@ -217,6 +221,11 @@ void hosted_story(struct hosted *h, void *arg);
 /* Up to ndo_open, for attacks; true: probed and open. */
 bool hosted_bring_up(struct hosted *h);
 void hosted_take_down(struct hosted *h);
+void hosted_net_open(struct hosted *h);
+/* A packet goes out, and may come back; the driver's counts; ethtool's questions. */
+void hosted_send(struct hosted *h);
+void hosted_stats(struct hosted *h);
+void hosted_ethtool(struct hosted *h);
 /* From outside, by a guest instruction. */
 uint32_t hosted_peek(struct hosted *h, uint64_t gva);
 void hosted_poke(struct hosted *h, uint64_t gva, uint32_t value);

@@ -209,6 +209,8 @@ bool hosted_open(struct hosted *h, const struct hosted_options *opt, struct erro
 				 .budget = opt->budget,
 				 .x_kind = opt->x,
 				 .trace = opt->trace,
+				 .logged = opt->logged,
+				 .ctx = opt->ctx,
 				 .oracle = opt->oracle,
 				 .measure = opt->measure,
 				 .log_lines = 1u << 18 };

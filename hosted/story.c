@@ -49,7 +49,7 @@ static void set_interrupts(struct hosted *h, bool on)
 }
 
 /* ndo_open and what Linux does around it */
-static void net_open(struct hosted *h)
+void hosted_net_open(struct hosted *h)
 {
 	const struct offsets *o = &h->off;
 	const uint64_t a[4] = { h->netdev, 0, 0, 0 };
@@ -82,7 +82,7 @@ bool hosted_bring_up(struct hosted *h)
 		return false;
 	if (!h->registered || !h->netdev)
 		return false;
-	net_open(h);
+	hosted_net_open(h);
 	return !h->open_result;
 }
 
@@ -96,7 +96,7 @@ void hosted_take_down(struct hosted *h)
 }
 
 /* Sends one packet; the card's loopback brings it back. */
-static void send(struct hosted *h)
+void hosted_send(struct hosted *h)
 {
 	static const uint8_t to[6] = { 0x02, 0x47, 0x48, 0, 0, 1 }, from[6] = { 2, 2, 2, 2, 2, 2 };
 	const struct offsets *o = &h->off;
@@ -125,7 +125,7 @@ static void send(struct hosted *h)
 			      PACKET_BYTES);
 }
 
-static void stats(struct hosted *h)
+void hosted_stats(struct hosted *h)
 {
 	const struct offsets *o = &h->off;
 	uint64_t buf = hosted_alloc(h, o->rtnl_link_stats64_size);
@@ -139,10 +139,10 @@ static void stats(struct hosted *h)
 }
 
 /* ethtool's questions: buffers of Linux's own sizes, the answers are read back by no one but us */
-static void ethtool(struct hosted *h)
+void hosted_ethtool(struct hosted *h)
 {
 	const struct offsets *o = &h->off;
-	uint64_t ops = hosted_get(h, h->netdev + o->net_device_ethtool_ops, 8);
+	uint64_t ops = h->netdev ? hosted_get(h, h->netdev + o->net_device_ethtool_ops, 8) : 0;
 	uint64_t buf = hosted_alloc(h, REGS_MAX_BYTES), extra = hosted_alloc(h, REGS_MAX_BYTES);
 	uint64_t dev = h->netdev, len;
 	char driver[33];
@@ -203,17 +203,19 @@ static void look_from_outside(struct hosted *h)
 }
 
 /* The same while the driver waits in one of its call-outs, now and then. */
-static void look_during_callout(struct hosted *h, const char *import, void *arg)
+static bool look_during_callout(struct hosted *h, const char *import, uint64_t *answer, void *arg)
 {
 	uint64_t *n = arg;
 
 	(void)import;
+	(void)answer;
 	if (++*n % LOOK_EVERY || h->in_look)
-		return;
+		return false;
 	h->in_look = true;
 	h->outside_reads++;
 	h->outside_ones += hosted_peek(h, HOSTED_NIC_GVA + NIC_REG_STATUS) == 0xffffffff;
 	h->in_look = false;
+	return false;
 }
 
 void hosted_story(struct hosted *h, void *arg)
@@ -222,12 +224,12 @@ void hosted_story(struct hosted *h, void *arg)
 
 	(void)arg;
 	h->on_callout = look_during_callout;
-	h->on_callout_arg = &callouts;
+	h->hook_arg = &callouts;
 	if (hosted_bring_up(h)) {
 		hosted_idle(h, SETTLE_MS);
-		send(h);
-		stats(h);
-		ethtool(h);
+		hosted_send(h);
+		hosted_stats(h);
+		hosted_ethtool(h);
 		look_from_outside(h);
 		hosted_idle(h, SETTLE_MS);
 	} else {

@@ -12,7 +12,7 @@
 #include "model/names.h"
 #include "scenario/scn.h"
 
-static const char magic[8] = "GHSCN02\n";
+static const char magic[8] = SCN_MAGIC;
 
 /* ---- writing ---- */
 

@@ -456,6 +456,14 @@ static void stopped_are_off(struct run *run, uint32_t line)
 			run_fail(run, line, "vCPU %u is stopped, but would run on", v);
 }
 
+/* The story's other half: what the guest's kernel has just done. */
+static void tell_step(const struct run *run, unsigned vcpu, const struct scn_step *st)
+{
+	fprintf(run->opt->trace, "vCPU %u has done line %u: ", vcpu, st->line);
+	scn_print_step(run->opt->trace, run->s, st);
+	fputc('\n', run->opt->trace);
+}
+
 bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
 {
 	struct run *run = ctx;
@@ -471,10 +479,17 @@ bool run_on_port(void *ctx, struct vm *vm, unsigned vcpu)
 		vm_set_cpu(vm, vcpu, &cpu);
 		return true;
 	}
+	if (n == PP_READY && !run->ready) {
+		run->ready = true;
+		vm_reseed(vm, run->opt->seed);
+		return true;
+	}
 	/* Guest code that a step jumped to may knock here, too: then nothing is due. */
 	if (vcpu >= PP_MAX_VCPUS || n >= run->norigin || run->origin[n].check == CHECK_NONE)
 		return true;
 	o = run->origin[n];
+	if (run->opt->explain && run->opt->trace)
+		tell_step(run, vcpu, &run->s->step[o.step]);
 	perform(run, vcpu, &o);
 	stopped_are_off(run, run->s->step[o.step].line);
 	return true;

@@ -68,11 +68,19 @@ struct run {
 	struct blob program;
 	struct run_origin *origin;
 	unsigned norigin;
-	size_t first_line;	     /* of the log that is the program's */
-	bool preempts;		     /* some step is `preempt` */
-	struct loaded *loaded;	     /* what the modules were made of */
+	size_t first_line;     /* of the log that is the program's */
+	bool ready;	       /* the puppet has started; what is scheduled counts from here */
+	bool preempts;	       /* some step is `preempt` */
+	struct loaded *loaded; /* what the modules were made of */
 	size_t cursor[PP_MAX_VCPUS]; /* log lines of each vCPU that are accounted for */
 };
+
+/* ---- run.c ---- */
+#define RUN_DOORBELL_SECRET 0x5ec2e7d0u
+/* The VM with the puppet and the modules; nothing has run. Ends with run_end(), also after an error. */
+bool run_create(struct run *run);
+void run_end(struct run *run);
+void run_free_program(struct run *run);
 
 /* ---- compile.c ---- */
 /* Steps to a puppet's program, with the addresses as they are now. Also again after a reload. */

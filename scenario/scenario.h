@@ -15,10 +15,12 @@
 
 #include "lib/error.h"
 #include "lib/file.h"
+#include "model/guard.h"
 #include "model/manifest.h"
 #include "oracle/oracle.h"
 
 #define SCN_MAX_BYTES (1u << 20)
+#define SCN_MAGIC "GHSCN02\n" /* the binary form begins so */
 #define SCN_MAX_STEPS 1024u
 #define SCN_MAX_MODULES 4u
 #define SCN_MAX_REMARKS 32u
@@ -29,6 +31,8 @@ enum scn_class { SCN_SYNC, SCN_RACE, SCN_NEEDS_NX, SCN_CLASSES };
 
 struct scenario; /* scenario/scn.h */
 struct engine_ops;
+struct vm;
+struct vm_line;
 struct log_copy; /* vmm/compare.h */
 
 /* Reads a file, in whichever form it is: text unless it starts with the binary form's magic. */
@@ -68,6 +72,17 @@ struct scenario_options {
 	 * and RESUME that go well are neither expected nor looked at. Needs the oracle.
 	 */
 	uint64_t strike;
+	/*
+	 * Told of each line that is judged, after the run; then nothing else is asked: the result holds
+	 * what the oracle said and whether the engine was killed. For a fuzzer. NULL: not so.
+	 */
+	void (*on_line)(void *ctx, const struct guard_line *line);
+	void *line_ctx;
+	size_t log_lines; /* of the verdict log that are kept; 0: a million */
+	bool explain;	  /* `trace` also has the steps, code and stacks */
+	/* Told of each line of the log at once: who plays what may crash has what there is. NULL: nobody. */
+	void (*logged)(void *ctx, const struct vm *vm, const struct vm_line *l);
+	void *ctx;
 };
 
 #define SCN_MAX_FAILURES 16u
@@ -90,11 +105,35 @@ struct scenario_result {
 	char expected[160];  /* the refusals that the scenario asks for, or "accepted" */
 	char got[160];	     /* what there was in their place */
 	char exit[256];	     /* how the run ended, if not by the program's end */
+	bool killed;	     /* the guest crashed or confused the engine: its limit, not a find */
 	char oracle[4096];   /* both stories if oracle and core disagree, else empty */
 };
 
 /* false: it could not be run at all (*err says why). A failed expectation is in *result. */
 bool scenario_run(const struct scenario *s, const struct scenario_options *opt,
 		  struct scenario_result *result, struct error *err);
+
+/*
+ * The scenario as a C file that makes a guest with the puppet's sources (export.c). false: *err names the
+ * line that no guest can do.
+ */
+bool scenario_export(const struct scenario *s, const struct scenario_options *opt, FILE *f,
+		     struct error *err);
+
+/*
+ * For a fuzzer: one VM, loaded and announced once, for all scenarios with the same header; each plays
+ * as scenario_run() would with this seed, only faster (vm_set_mark()). A few beds at a time (vm_set_mark()).
+ * The options' `vcpus` and `strike` are not for beds.
+ */
+struct scenario_bed;
+struct scenario_bed *scenario_bed_new(const struct scenario *s, const struct scenario_options *opt,
+				      struct error *err);
+void scenario_bed_free(struct scenario_bed *bed);
+bool scenario_bed_fits(const struct scenario_bed *bed, const struct scenario *s);
+/* As scenario_run(); false also if the VM could not be made anew after something beyond repair. */
+bool scenario_bed_play(struct scenario_bed *bed, const struct scenario *s, uint64_t seed,
+		       struct scenario_result *result, struct error *err);
+/* How often the VM was made, the first time included. */
+uint64_t scenario_bed_made(const struct scenario_bed *bed);
 
 #endif

@@ -15,6 +15,7 @@ static void destroy(struct engine *e)
 		sim_space_release(e->spaces[i]);
 	for (i = 0; i < e->nvcpus; i++)
 		uc_context_free(e->vcpu[i].ctx);
+	sim_mark_free(e);
 	free(e->code);
 	free(e);
 }
@@ -50,9 +51,7 @@ static struct engine *create(struct vm *vm, const struct engine_config *cfg, str
 	e->budget = cfg->budget > UINT64_MAX / SIM_BYTES_PER_TICK
 			    ? UINT64_MAX
 			    : cfg->budget * SIM_BYTES_PER_TICK;
-	e->rng = cfg->seed * 0x9e3779b97f4a7c15ull + 0x2545f4914f6cdd1dull;
-	if (!e->rng)
-		e->rng = 1;
+	sim_reseed(e, cfg->seed);
 	e->nframes = count_frames(vm);
 	e->code = calloc(e->nframes ? e->nframes : 1, 1);
 	if (!e->code || uc_open(UC_ARCH_X86, UC_MODE_64, &uc)) {
@@ -290,4 +289,8 @@ const struct engine_ops sim_engine = {
 	.raise_vector = raise_vector,
 	.time = engine_time,
 	.schedule = engine_schedule,
+	.reseed = sim_reseed,
+	.set_mark = sim_set_mark,
+	.rewind = sim_rewind,
+	.recheck = sim_recheck,
 };

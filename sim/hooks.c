@@ -143,6 +143,7 @@ static bool code_write(struct sim_space *s, uint64_t gva, unsigned size)
 		if (e->code[gpa / SIM_PAGE] >= SIM_CODE_WRITES)
 			return stop_data(s, gva, size, true);
 		e->code[gpa / SIM_PAGE]++;
+		e->code_written = true;
 	}
 	sim_mmu_wrote(e, gpa, size < page ? size : page);
 	sim_space_hold_page(s, gva);

@@ -84,7 +84,7 @@ static bool alike(struct like *l, uint64_t gva)
 	vm_page(l->v->e->vm, l->v->id, l->view, l->gpa + delta, &p);
 	if (p.kind != l->page.kind || p.flags != l->page.flags)
 		return false;
-	if (p.kind == ENGINE_PAGE_RAM && p.host != l->page.host + delta)
+	if (p.kind == ENGINE_PAGE_RAM && p.host - l->page.host != (int64_t)delta)
 		return false;
 	return !(p.flags & ENGINE_PAGE_GUEST) ||
 	       sim_mmu_is_code(l->v->e, l->gpa + delta) == l->code;
@@ -213,6 +213,26 @@ enum sim_mmu sim_mmu_data(struct sim_space *s, uint64_t gva, bool write, bool in
 	return add(s, &r, in_hook);
 }
 
+bool sim_mmu_holds(struct sim_space *s, const struct sim_region *r)
+{
+	uint32_t access =
+		ENGINE_WALK_PEEK | (s->user ? ENGINE_WALK_USER : 0) |
+		(r->prot & UC_PROT_WRITE && !(r->flags & REGION_MMIO) ? ENGINE_WALK_WRITE : 0) |
+		(r->prot & UC_PROT_EXEC ? ENGINE_WALK_FETCH : 0);
+	struct engine_walk w;
+	struct guard_cpu cpu;
+
+	walk_cpu(s->vcpu, &cpu);
+	for (uint64_t off = 0; off < r->bytes; off += SIM_PAGE)
+		if (!vm_walk(s->vcpu->e->vm, &cpu, r->gva + off, access, &w) ||
+		    w.gpa != r->gpa + off || w.page_bytes != r->page_bytes ||
+		    (!s->user && w.user != !!(r->flags & REGION_USER)) ||
+		    (access & ENGINE_WALK_WRITE && !w.dirty) ||
+		    (r->flags & REGION_MMIO && w.write != r->mmio->write))
+			return false;
+	return true;
+}
+
 /* The frame is fetched from from now on: no space may write to it unseen. */
 static void becomes_code(struct engine *e, uint64_t gpa)
 {
@@ -301,6 +321,8 @@ void sim_mmu_wrote(struct engine *e, uint64_t gpa, uint64_t bytes)
 
 	if (frame >= e->nframes || !e->code[frame])
 		return;
+	if (!e->in_hook)
+		e->code_written = true;
 	if (!e->in_hook && ++e->code[frame] > SIM_CODE_WRITES) {
 		e->code[frame] = 0;
 		again = true;
@@ -343,6 +365,7 @@ bool sim_mmu_scratch(struct sim_space *s, uint64_t gva)
 	r.gva = gva & SIM_PAGE_MASK;
 	r.bytes = SIM_PAGE;
 	r.host = s->scratch;
+	r.behind = host;
 	r.flags = REGION_SCRATCH;
 	r.prot |= UC_PROT_WRITE;
 	sim_space_drop_range(s, r.gva, SIM_PAGE);

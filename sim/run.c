@@ -45,7 +45,7 @@ void sim_tick(struct engine *e, uint64_t bytes)
 
 /* ---- slices ---- */
 
-static void drop_everything(struct engine *e)
+void sim_drop_everything(struct engine *e)
 {
 	unsigned i;
 
@@ -67,7 +67,7 @@ static void slice(struct sim_vcpu *v, uint64_t end, bool fine)
 		uc_err err;
 
 		if (e->drop_all)
-			drop_everything(e);
+			sim_drop_everything(e);
 		if (v->kick) {
 			v->kick = false;
 			if (!sim_depart(v, GUARD_CAUSE_KICK, 0))
@@ -245,22 +245,51 @@ static const int fatal_signals[] = { SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL };
 #define FATAL_SIGNALS (sizeof(fatal_signals) / sizeof(fatal_signals[0]))
 
 static struct engine *volatile running;
+static struct sigaction outer[FATAL_SIGNALS]; /* whose handlers these were */
+static unsigned held;
 
-static void on_fatal(int sig)
+static void on_fatal(int sig, siginfo_t *info, void *context)
 {
 	struct engine *e = running;
 	sigset_t set;
 
+	(void)context;
+	if (sig == SIGSEGV && vm_write_fault(info->si_addr))
+		return;
 	if (!e || !e->entered || e->in_hook) {
-		/* Our own bug: let it be seen. */
-		signal(sig, SIG_DFL);
-		raise(sig);
+		/* Our own bug: let it be seen, when it strikes again or by whoever asked for it. */
+		for (unsigned i = 0; i < FATAL_SIGNALS; i++)
+			if (fatal_signals[i] == sig)
+				sigaction(sig, &outer[i], NULL);
+		if (sig == SIGABRT)
+			raise(sig);
 		return;
 	}
 	sigemptyset(&set);
 	sigaddset(&set, sig);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	siglongjmp(e->crash, sig);
+}
+
+void sim_signals_hold(void)
+{
+	struct sigaction action;
+
+	if (held++)
+		return;
+	memset(&action, 0, sizeof(action));
+	action.sa_sigaction = on_fatal;
+	action.sa_flags = SA_SIGINFO;
+	for (unsigned i = 0; i < FATAL_SIGNALS; i++)
+		sigaction(fatal_signals[i], &action, &outer[i]);
+}
+
+void sim_signals_release(void)
+{
+	if (--held)
+		return;
+	for (unsigned i = 0; i < FATAL_SIGNALS; i++)
+		sigaction(fatal_signals[i], &outer[i], NULL);
 }
 
 static void crashed(struct engine *e, int sig)
@@ -283,17 +312,13 @@ static void crashed(struct engine *e, int sig)
 
 void sim_run(struct engine *e)
 {
-	struct sigaction action, old[FATAL_SIGNALS];
-	struct engine *outer = running;
+	struct engine *before = running;
 	unsigned i;
 	int sig;
 
 	memset(&e->exit, 0, sizeof(e->exit));
 	e->ended = false;
-	memset(&action, 0, sizeof(action));
-	action.sa_handler = on_fatal;
-	for (i = 0; i < FATAL_SIGNALS; i++)
-		sigaction(fatal_signals[i], &action, &old[i]);
+	sim_signals_hold();
 	running = e;
 	sig = sigsetjmp(e->crash, 0);
 	if (sig)
@@ -315,7 +340,6 @@ void sim_run(struct engine *e)
 		}
 		turn(e);
 	}
-	running = outer;
-	for (i = 0; i < FATAL_SIGNALS; i++)
-		sigaction(fatal_signals[i], &old[i], NULL);
+	running = before;
+	sim_signals_release();
 }

@@ -9,6 +9,7 @@
  *   hooks.c   Unicorn's callbacks                     access.c  the engine's own accesses in view U
  *   insn.c    which instructions are ours             emulate.c ... and what they do, with
  *             ports.c, msr.c, control.c, segment.c, transfer.c
+ *   rewind.c  back to a mark
  *   event.c   delivery through the IDT                cross.c   judge, carry the decision out
  *   watch.c   what the oracle is told
  *
@@ -70,6 +71,7 @@ struct sim_region {
 	uint64_t page_bytes; /* of the guest's leaf entry: INVLPG drops whole pages */
 	uint8_t *host;
 	uint8_t *own; /* the same memory, mapped for this region alone: what can be executed */
+	const uint8_t *behind; /* REGION_SCRATCH: the page that it stands in for */
 	struct sim_mmio *mmio;
 	uint8_t prot;  /* UC_PROT_* */
 	uint8_t flags; /* REGION_* */
@@ -175,6 +177,7 @@ struct engine {
 	unsigned nspaces;
 	uint8_t *code; /* per guest frame: 0 data, else 1 + writes since it was fetched from */
 	uint64_t nframes;
+	bool code_written; /* some count in `code` is above 1 */
 
 	bool watched;  /* the VM has an oracle: watch.c */
 	bool in_hook;  /* a callback of Unicorn runs: spaces must not be changed */
@@ -183,6 +186,8 @@ struct engine {
 	bool ended;
 	struct vm_exit exit;
 	volatile sig_atomic_t interrupted;
+
+	struct sim_mark *mark; /* rewind.c; NULL: none */
 
 	struct sim_space *volatile entered; /* uc_emu_start() runs in it */
 	sigjmp_buf crash;
@@ -307,6 +312,8 @@ enum sim_mmu {
 
 enum sim_mmu sim_mmu_data(struct sim_space *s, uint64_t gva, bool write, bool in_hook,
 			  struct cpu_event *ev);
+/* Is the region what a walk would make of it now? A and D bits are not set for that. */
+bool sim_mmu_holds(struct sim_space *s, const struct sim_region *r);
 enum sim_mmu sim_mmu_fetch(struct sim_space *s, uint64_t gva, struct cpu_event *ev);
 /* Stale translations of these bytes of guest RAM go, in every space; `write`: by the guest. */
 void sim_mmu_wrote(struct engine *e, uint64_t gpa, uint64_t bytes);
@@ -400,11 +407,27 @@ void sim_watch_remove(struct sim_space *s);
 void sim_watch_entry(struct sim_vcpu *v, struct sim_space *s);
 void sim_watch_region(struct sim_space *s, const struct sim_region *r);
 
+/* ---- rewind.c: the operations reseed, set_mark and rewind of vmm/engine.h ---- */
+
+void sim_reseed(struct engine *e, uint64_t seed);
+bool sim_set_mark(struct engine *e);
+bool sim_rewind(struct engine *e, uint64_t seed);
+void sim_recheck(struct engine *e);
+void sim_mark_free(struct engine *e);
+
 /* ---- run.c ---- */
 
+/* All translations of all spaces go. Not from a hook. */
+void sim_drop_everything(struct engine *e);
 void sim_end(struct engine *e, enum vm_exit_reason reason, unsigned vcpu, uint64_t rip,
 	     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void sim_run(struct engine *e);
+/*
+ * A guest that kills Unicorn is survived while these signals are held: within sim_run(), and with a
+ * mark all the time, as ten system calls for each run are dear then. They count.
+ */
+void sim_signals_hold(void);
+void sim_signals_release(void);
 void sim_tick(struct engine *e, uint64_t bytes);
 
 #endif

@@ -56,7 +56,7 @@ struct sim_region *sim_space_find(struct sim_space *s, uint64_t gva)
  * again by whoever maps something at its address next. So what can be executed is mapped once more
  * in this process, for its region alone.
  */
-static bool map_own(struct sim_region *r)
+static bool map_own(const struct vm *vm, struct sim_region *r)
 {
 	void *p;
 
@@ -64,7 +64,8 @@ static bool map_own(struct sim_region *r)
 	if (!(r->prot & UC_PROT_EXEC) || r->flags & (REGION_MMIO | REGION_SCRATCH))
 		return true;
 	/* Of 0 bytes: shared memory is not moved but mapped again (mremap(2)). */
-	p = mremap(r->host, 0, r->bytes, MREMAP_MAYMOVE);
+	p = mremap((void *)(uintptr_t)(vm ? vm_ram_twin(vm, r->host) : r->host), 0, r->bytes,
+		   MREMAP_MAYMOVE);
 	if (p == MAP_FAILED)
 		return false;
 	r->own = p;
@@ -83,7 +84,7 @@ bool sim_space_map(struct sim_space *s, const struct sim_region *region)
 	unsigned at;
 	uc_err err;
 
-	if (s->nregions == SIM_MAX_REGIONS || !map_own(&r))
+	if (s->nregions == SIM_MAX_REGIONS || !map_own(s->vcpu ? s->vcpu->e->vm : NULL, &r))
 		return false;
 	if (r.flags & REGION_MMIO)
 		err = uc_mmio_map(s->uc, r.gva, r.bytes, sim_mmio_read, r.mmio, sim_mmio_write,

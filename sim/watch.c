@@ -42,6 +42,7 @@ void sim_watch_entry(struct sim_vcpu *v, struct sim_space *s)
 static void on_instruction(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 {
 	struct sim_space *s = user;
+	const struct sim_region *r;
 	const uint8_t *code;
 	uint64_t rsp = 0;
 	size_t avail;
@@ -58,6 +59,10 @@ static void on_instruction(uc_engine *uc, uint64_t address, uint32_t size, void 
 	if (s->stop != STOP_NONE)
 		return;
 	code = sim_space_bytes(s, address, &avail);
+	/* an instruction that writes to its own page, and what it writes is dropped */
+	r = sim_space_find(s, address);
+	if (r && r->flags & REGION_SCRATCH)
+		code = r->behind + (address - r->gva);
 	if (!code)
 		return; /* cannot be: it has just been translated from there */
 	uc_reg_read(uc, UC_X86_REG_RSP, &rsp);

@@ -23,7 +23,7 @@ static struct hosted_options options(void)
 	struct hosted_options o = { .module = DRIVER, .engine = &sim_engine, .vcpus = 1 };
 
 	if (access(DRIVER, R_OK) != 0) {
-		print_message("%s is not here: make corpus-debian\n", DRIVER);
+		printf("SKIP: %s is not here: make corpus-debian\n", DRIVER);
 		skip();
 	}
 	return o;

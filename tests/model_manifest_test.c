@@ -401,6 +401,8 @@ static const struct rule rules[] = {
 	{ MB_FIXUPS, 1, "fixup.regs", 1u << GUARD_RSP },
 	{ MB_FIXUPS, 1, "fixup.regs", 1u << 16 },
 	{ MB_FIXUPS, 1, "fixup.moff", 0 },
+	{ MB_FIXUPS, 0, "fixup.target", FN_W * 0x100 + W_WARN + 3 }, /* a WARN */
+	{ MB_FIXUPS, 0, "fixup.regs", 1 },
 	{ MB_PRIVILEGES, 0, "privilege.kind", GM_PRIVS },
 	{ MB_PRIVILEGES, PRIV_IOPORT, "privilege.first", 0x65 },
 	{ MB_PRIVILEGES, PRIV_IOPORT, "privilege.last", 0x10000 },

@@ -303,9 +303,9 @@ static void test_two_vcpus(void **state)
 {
 	(void)state;
 	passes(HEAD2
-	       "signal 1\nwait 2\nexpect-read8 puppet:scratch 7\nsend 0x70 1\nwait 3\n"
+	       "signal 1\nwait 2\nexpect-read8 puppet:scratch 7\nsend 0x70 1\nsignal 4\nwait 3\n"
 	       "thread 1\nwait 1\nwrite8 puppet:scratch 7\nsignal 2\nawait8 puppet:scratch 7\n"
-	       "call puppet:ret flags=0x202\nsignal 3\n");
+	       "wait 4\ncall puppet:ret flags=0x202\nhandler 0x70\niret\nreturns\nsignal 3\n");
 }
 
 static void test_administrator_steps(void **state)

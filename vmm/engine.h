@@ -126,6 +126,19 @@ struct engine_ops {
 	 * have run in its place. 0, or no such operation: it makes none, or cannot tell.
 	 */
 	uint64_t (*schedule)(struct engine *e);
+
+	/* The schedule from here on is that of this seed. No such operation: there is none. */
+	void (*reseed)(struct engine *e, uint64_t seed);
+
+	/*
+	 * For vm_set_mark() and vm_rewind(), before which frames_changed() and invalidate() tell
+	 * nothing: all vCPUs as they were, time and schedule as at the start with this seed. false: no
+	 * memory; or an instance of the engine is beyond repair. Or no such operations.
+	 */
+	bool (*set_mark)(struct engine *e);
+	bool (*rewind)(struct engine *e, uint64_t seed);
+	/* After rewind(): tables were written. What they do not say now goes. */
+	void (*recheck)(struct engine *e);
 };
 
 extern const struct engine_ops sim_engine; /* sim/: Unicorn */
@@ -142,6 +155,17 @@ extern const struct engine_ops kvm_engine; /* hv-port/: a stock /dev/kvm */
 void vm_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision *d);
 /* An X that is no crossing and no numbered call of the guard: X is passed over, RAX = result. */
 uint64_t vm_foreign_x(struct vm *vm, const struct guard_event *ev);
+
+/*
+ * Async-signal-safe; an engine with set_mark() calls it for every SIGSEGV from then on. A write to guest RAM at this host address has faulted: true if it is because of
+ * a mark (vm_set_mark()), and may now be done again.
+ */
+bool vm_write_fault(const void *address);
+/*
+ * The same bytes of guest RAM where neighbours lie in one mapping, whatever the mark has protected:
+ * for who maps them once more. Other memory: as given.
+ */
+const uint8_t *vm_ram_twin(const struct vm *vm, const uint8_t *host);
 
 /* What lies behind a guest-physical page in a view. */
 enum engine_page_kind {

@@ -200,7 +200,9 @@ struct vm {
 	unsigned nested;
 	uint64_t boundaries, strike_at; /* of instructions inside modules */
 	uint8_t strike_vector;
-	uint64_t msr_value; /* the one register behind bound MSRs, and behind bound ports */
+	struct vm_mark *mark; /* rewind.c; NULL: none */
+	bool frames_moved;    /* a frame's role or tracking has changed */
+	uint64_t msr_value;   /* the one register behind bound MSRs, and behind bound ports */
 	uint32_t port_value;
 };
 
@@ -276,6 +278,9 @@ bool vm_log_create(struct vm *vm, struct error *err);
 void vm_log_destroy(struct vm *vm);
 void vm_log_append(struct vm *vm, unsigned vcpu, const struct guard_line *line);
 void vm_trace_line(struct vm *vm, const struct vm_line *l);
+/* explain.c: code around the site, and the stack around the slot before and after. */
+void vm_explain_line(struct vm *vm, unsigned vcpu, const struct guard_line *l,
+		     const struct guard_decision *d);
 void vm_symbols_free(struct vm_symbols *s);
 /* m was at these bases, with these symbols, which are taken over. */
 void vm_symbols_retire(struct vm *vm, const struct vm_module *m, const uint64_t *base,
@@ -303,6 +308,9 @@ void vm_boot_vcpu(struct vm *vm, unsigned vcpu);
 void vm_boot_state(const struct vm *vm, unsigned vcpu, struct guard_cpu *cpu,
 		   struct engine_sys *sys);
 void vm_boot_update(struct vm *vm);
+
+/* ---- rewind.c ---- */
+void vm_mark_free(struct vm *vm);
 
 /* ---- placement.c ---- */
 /* An event is about to be judged. */

@@ -57,6 +57,7 @@ void vm_frame_set(struct vm *vm, uint64_t gpa, enum guard_role role, uint8_t fla
 	f->flags = (uint8_t)(flags | (f->flags & FRAME_FETCHED));
 	f->module = module;
 	f->page = page;
+	vm->frames_moved = true;
 	if (after && !before)
 		vm->special[gpa / VM_LARGE]++;
 	else if (before && !after)
@@ -72,6 +73,7 @@ void vm_frame_written(struct vm *vm, uint64_t gpa)
 	f = vm_frame_of(vm, gpa);
 	if ((f->flags & (FRAME_TRACKED | FRAME_WRITTEN)) == FRAME_TRACKED) {
 		f->flags |= FRAME_WRITTEN;
+		vm->frames_moved = true;
 		if (vm->module[f->module] && f->page < vm->module[f->module]->pages)
 			vm->module[f->module]->dirty[f->page / 64] |= 1ull << (f->page % 64);
 	}

@@ -274,6 +274,7 @@ static bool do_written(void *vmm, unsigned module, uint32_t first, uint64_t *bit
 		set_dirty(m, first + i, false);
 		if (gpa) {
 			vm_frame_of(vm, gpa)->flags &= (uint8_t)~FRAME_WRITTEN;
+			vm->frames_moved = true;
 			vm->ops->track(vm->engine, gpa, VM_PAGE);
 		}
 	}

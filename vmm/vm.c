@@ -67,6 +67,7 @@ void vm_destroy(struct vm *vm)
 
 	if (!vm)
 		return;
+	vm_mark_free(vm);
 	if (vm->engine)
 		vm->ops->destroy(vm->engine);
 	for (i = 0; i < vm->nloaded; i++)
@@ -240,6 +241,12 @@ bool vm_strikes(struct vm *vm, unsigned vcpu)
 		return false;
 	vm->ops->raise_vector(vm->engine, vcpu, vm->strike_vector);
 	return true;
+}
+
+void vm_reseed(struct vm *vm, uint64_t seed)
+{
+	if (vm->ops->reseed)
+		vm->ops->reseed(vm->engine, seed);
 }
 
 uint64_t vm_schedule(struct vm *vm)

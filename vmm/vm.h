@@ -22,16 +22,21 @@
 
 struct engine_ops; /* vmm/engine.h: sim now, kvm later */
 struct vm;
+struct vm_line;
 
 struct vm_config {
 	const struct engine_ops *engine;
-	uint64_t ram_size;	 /* bytes; 0: 64 MiB */
-	unsigned vcpus;		 /* 1..GH_MAX_VCPUS */
-	uint64_t seed;		 /* schedule */
-	uint64_t budget;	 /* instructions in all, 0: 200 million */
-	uint32_t x_kind;	 /* enum gm_x_kind that the modules were wrapped with */
-	FILE *console;		 /* guest console, NULL: kept for vm_console() only */
-	FILE *trace;		 /* --trace story, NULL: none */
+	uint64_t ram_size; /* bytes; 0: 64 MiB */
+	unsigned vcpus;	   /* 1..GH_MAX_VCPUS */
+	uint64_t seed;	   /* schedule */
+	uint64_t budget;   /* instructions in all, 0: 200 million */
+	uint32_t x_kind;   /* enum gm_x_kind that the modules were wrapped with */
+	FILE *console;	   /* guest console, NULL: kept for vm_console() only */
+	FILE *trace;	   /* --trace story, NULL: none */
+	/* Told of each line as it is logged; NULL: nobody */
+	void (*logged)(void *ctx, const struct vm *vm, const struct vm_line *l);
+	void *ctx;
+	bool explain;		 /* the story also shows code and stacks (vmm/explain.c) */
 	size_t log_lines;	 /* ring size, 0: 1 << 20 */
 	enum oracle_mode oracle; /* a second judge (docs/oracle.md); engine sim only */
 	bool measure;		 /* the host's time in the core, for vm_cost() */
@@ -99,8 +104,21 @@ bool vm_load_module(struct vm *vm, const struct vm_module_source *src, bool anno
 bool vm_reload_module(struct vm *vm, unsigned index, bool announce, vm_resolve_fn resolve,
 		      void *ctx, struct error *err);
 
+/*
+ * For a fuzzer. The mark: what is so now, between runs, while nobody is inside or waits to come back
+ * and the guest has made no page tables of its own; once in a VM's
+ * life, engine sim only, at most 16 VMs of a process. false: not so, or no memory.
+ * Rewinding: all is as it was then, with this seed of the schedule. false: something cannot be taken
+ * back (a module was placed anew, the guest killed an instance of the engine); then only
+ * vm_destroy() is left.
+ */
+bool vm_set_mark(struct vm *vm, struct error *err);
+bool vm_rewind(struct vm *vm, uint64_t seed);
+
 /* Runs until something ends it. May be called again after VM_EXIT_HOST. Not from a handler. */
 void vm_run(struct vm *vm, struct vm_exit *exit);
+/* The schedule from here on is that of this seed, whatever was before. */
+void vm_reseed(struct vm *vm, uint64_t seed);
 /* Async-signal-safe. */
 void vm_interrupt(struct vm *vm);
 /* The VM whose engine runs now, or NULL: for a signal handler that wants to interrupt it. */

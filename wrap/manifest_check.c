@@ -374,6 +374,10 @@ static bool check_flow(const struct check *c)
 		    (i && f[i].moff <= f[i - 1].moff))
 			return bad(c, AT(c, fixups, gm_fixup, i, moff),
 				   "fixup %u: outside text, not in order, or unknown", i);
+	for (uint32_t i = 0; i < c->h->fixups.count; i++)
+		if (f[i].kind == GM_FIXUP_WARN && (f[i].target != f[i].moff + 2 || f[i].regs))
+			return bad(c, AT(c, fixups, gm_fixup, i, target),
+				   "fixup %u: a WARN goes on behind its UD2 and sets nothing", i);
 	for (uint32_t i = 0; i < c->h->jumps.count; i++)
 		if (!is_text(c, j[i].moff) || !is_text(c, j[i].target) ||
 		    (i && (j[i].moff < j[i - 1].moff ||

@@ -192,23 +192,22 @@ long counter_load(const long *from)
 }
 EXPORT_SYMBOL(counter_load);
 
-/* An interrupt strikes at the load with the fixup, or a breakpoint's exception (vector 3): RAX stays. */
+#define STRUCK_BY(insns)                                                                           \
+	__asm__ volatile(insns "1: mov (%%rdi), %%rdx\n"                                           \
+			       "2:\n" EXTABLE_EFAULT("1b", "2b", 0)                                \
+			 : "+a"(error), "+d"(value)                                                \
+			 : "D"(from), "S"(vector))
+
+/* At the load with the fixup strikes an interrupt, or int1's or int3's exception; RAX stays. */
 long counter_struck_load(const long *from, long vector)
 {
 	long error = 0, value = 0;
 
-	if (vector == 3)
-		__asm__ volatile("int3\n"
-				 "1: mov (%%rdi), %%rdx\n"
-				 "2:\n" EXTABLE_EFAULT("1b", "2b", 0)
-				 : "+a"(error), "+d"(value)
-				 : "D"(from));
-	else
-		__asm__ volatile("mov %%rsi, %%rax; outb %%al, $0xf6\n"
-				 "1: mov (%%rdi), %%rdx\n"
-				 "2:\n" EXTABLE_EFAULT("1b", "2b", 0)
-				 : "+a"(error), "+d"(value)
-				 : "D"(from), "S"(vector));
+	switch (vector) {
+	case 1: STRUCK_BY(".byte 0xf1\n"); break;
+	case 3: STRUCK_BY("int3\n"); break;
+	default: STRUCK_BY("mov %%rsi, %%rax; outb %%al, $0xf6\n");
+	}
 	return secret ? error : -4;
 }
 EXPORT_SYMBOL(counter_struck_load);

@@ -204,6 +204,9 @@ enum pp_dyn { PP_DYNS(PP_ENUM_DYN) PP_DYN_COUNT };
 /* `out $0xf8` with this + a vCPU in EAX asks the host: 1 in EAX if that executes nothing any more. */
 #define PP_ASK_OFF 0xffff0000u
 
+/* The same with this says: ready, and no program was looked at so far. */
+#define PP_READY 0xffff1000u
+
 #define PP_KEEP 1u /* return, iret: the context stays, so that it can be used once more */
 
 struct pp_operand {

@@ -8,6 +8,7 @@
  * an exception, lands in puppet_arrived() and goes on with the next step. So a program is a plain
  * list, however deep its call-outs nest, and always ends.
  */
+#include "corpus/puppet/own.h"
 #include "corpus/puppet/puppet.h"
 
 struct cpu puppet_cpu[PP_MAX_VCPUS];
@@ -77,6 +78,9 @@ static void unclaimed(struct cpu *c)
 	}
 }
 
+/* vCPUs that wait for vCPU 0 to begin; it has. */
+static volatile uint8_t booted[PP_MAX_VCPUS], begun;
+
 static void tell_host(uint32_t step)
 {
 	__asm__ volatile("outb %%al, %1" : : "a"(step), "Nd"((uint16_t)GH_PORT_HOST) : "memory");
@@ -145,6 +149,8 @@ static void finish(struct cpu *c)
 	}
 	finished[c->id] = 1;
 	if (c->id == 0) {
+		uint8_t status = 0;
+
 		for (unsigned v = 1; v < puppet_program->vcpus; v++)
 			for (unsigned i = 0; i < 8 * WAIT_SPINS && !finished[v]; i++) {
 				if (puppet_program->thread[v].stops && is_off(v))
@@ -152,7 +158,10 @@ static void finish(struct cpu *c)
 				pause_once(i);
 			}
 		see_company();
-		outb(GH_PORT_EXIT, 0);
+		/* who has a program of its own has no host that looks at the results */
+		for (uint32_t i = 0; &puppet_own && i < puppet_program->steps; i++)
+			status |= puppet_results[i].fail != PP_OK;
+		outb(GH_PORT_EXIT, status);
 	}
 	for (;;)
 		__asm__ volatile("cli; hlt");
@@ -243,21 +252,58 @@ static void set_x(volatile uint8_t *where)
 		where[i] = x[puppet_boot->x_kind][i];
 }
 
+static struct pp_program *own_program(const struct gh_boot *boot, unsigned vcpu)
+{
+	uint64_t *program = puppet_own.program;
+
+	for (uint32_t i = 0; vcpu == 0 && i < puppet_own.patches; i++) {
+		const struct puppet_patch *p = &puppet_own.patch[i];
+		const struct gh_boot_module *m = &boot->module[p->module];
+
+		switch (p->kind) {
+		case OWN_SEGMENT: program[p->word] += m->base[p->segment]; break;
+		case OWN_ID: program[p->word] += m->id; break;
+		case OWN_TABLE: program[p->word] += (uint64_t)m->base; break;
+		default: program[p->word] += boot->device; break;
+		}
+	}
+	return (struct pp_program *)program;
+}
+
 void puppet_start(const struct gh_boot *boot, unsigned vcpu)
 {
 	struct cpu *c = &puppet_cpu[vcpu];
 
 	puppet_boot = boot;
-	puppet_program = (struct pp_program *)boot->mailbox;
+	if (vcpu < PP_MAX_VCPUS) {
+		tables_load(vcpu);
+		wrmsr(0xc0000101, (uint64_t)c);
+		c->inside = 1;
+	}
+	if (vcpu == 0 && c->t.state != THREAD_RUNS) {
+		page_init();
+		set_x(puppet_hypercall_x);
+		set_x(puppet_x);
+		for (unsigned v = 1; v < boot->vcpus && v < PP_MAX_VCPUS; v++) {
+			outb(GH_PORT_START_VCPU, (uint8_t)v);
+			for (unsigned i = 0; i < WAIT_SPINS && !booted[v]; i++)
+				pause_once(i);
+		}
+		/* up to here all programs are alike; who has one of its own has no host */
+		if (!&puppet_own)
+			tell_host(PP_READY);
+	} else if (vcpu < PP_MAX_VCPUS && c->t.state != THREAD_RUNS) {
+		booted[vcpu] = 1;
+		for (unsigned i = 0; !begun; i++)
+			pause_once(i);
+	}
+	puppet_program = &puppet_own ? own_program(boot, vcpu) : (struct pp_program *)boot->mailbox;
 	if (vcpu >= PP_MAX_VCPUS || puppet_program->magic != PP_MAGIC) {
 		outb(GH_PORT_EXIT, 1);
 		for (;;)
 			__asm__ volatile("hlt");
 	}
 	puppet_results = (struct pp_result *)((uint8_t *)puppet_program + puppet_program->results);
-	tables_load(vcpu);
-	wrmsr(0xc0000101, (uint64_t)c);
-	c->inside = 1;
 	if (c->t.state == THREAD_RUNS) {
 		restart(c);
 		run(c);
@@ -271,11 +317,7 @@ void puppet_start(const struct gh_boot *boot, unsigned vcpu)
 	c->t = puppet_threads[vcpu];
 	c->t.state = puppet_threads[vcpu].state = THREAD_RUNS;
 	if (vcpu == 0) {
-		page_init();
-		set_x(puppet_hypercall_x);
-		set_x(puppet_x);
-		for (unsigned v = 1; v < puppet_program->company; v++)
-			outb(GH_PORT_START_VCPU, (uint8_t)v);
+		begun = 1;
 		see_company();
 	}
 	run(c);
