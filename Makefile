@@ -24,7 +24,7 @@ ifeq ($(origin AR),default)
 AR := gcc-ar
 endif
 
-HOST_DIRS := lib oracle vmm sim hv-port wrap check scenario hosted cli
+HOST_DIRS := lib oracle vmm sim hv-port wrap check scenario hosted fuzz/events fuzz/drivers fuzz/find cli
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -55,6 +55,7 @@ else ifneq ($(filter libfuzzer afl,$(VARIANT)),)
 OPT := -O1 -g -fno-omit-frame-pointer
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 HOST_DIRS := lib oracle wrap check scenario
+FUZZ_NOT := guest ko
 FUZZ_ENGINE := -fsanitize=fuzzer
 ifeq ($(VARIANT),afl)
 CC := AFL_QUIET=1 afl-clang-fast
@@ -62,8 +63,15 @@ else
 CC := clang
 SANITIZE += -fsanitize=fuzzer-no-link
 endif
+else ifneq ($(filter guard-libfuzzer guard-afl,$(VARIANT)),)
+# For a fuzzer of the core itself: at full speed, with feedback of model/ alone.
+OPT := -O2 -g
+HOST_DIRS := lib oracle wrap check scenario vmm sim hosted
+FUZZ_ENGINE := -fsanitize=fuzzer
+FUZZ_ONLY := core guest ko
+CC := clang
 else
-$(error VARIANT=$(VARIANT) is unknown: release, asan, cov, libfuzzer or afl)
+$(error VARIANT=$(VARIANT) is unknown: release, asan, cov, libfuzzer, afl, guard-libfuzzer or guard-afl)
 endif
 
 # The core must do without a libc, floating point and a red zone, as in a kernel.
@@ -96,10 +104,12 @@ SUPPORT_SRC := $(wildcard tests/support/*.c)
 TEST_SRC    := $(wildcard tests/*_test.c)
 MODEL_TEST_SRC := $(filter tests/model_%,$(TEST_SRC))
 BENCH_SRC   := $(wildcard bench/*.c)
-FUZZ_SRC    := $(wildcard fuzz/*.c fuzz/targets/*.c fuzz/events/*.c)
+FUZZ_SRC    := $(wildcard fuzz/*.c fuzz/targets/*.c fuzz/events/*.c fuzz/puppet/*.c fuzz/drivers/*.c)
 
 LIBGUARD    := $(if $(GUARD_SRC),$(BUILD)/libguard.a)
 LIBHOST     := $(if $(HOST_SRC),$(BUILD)/libguardhouse.a)
+# What the world of the fuzz target `core` shares with other targets and with the core's tests.
+HOST_EXTRA  := $(call obj,$(if $(filter fuzz/find,$(HOST_DIRS)),fuzz/fuzz.c fuzz/steps.c tests/support/manifest_builder.c))
 LIBSUPPORT  := $(if $(SUPPORT_SRC),$(BUILD)/libtestsupport.a)
 GUARDHOUSE  := $(if $(MAIN_SRC),$(BUILD)/guardhouse)
 TESTS       := $(TEST_SRC:%.c=$(BUILD)/%)
@@ -157,7 +167,7 @@ $(BUILD)/freestanding.ok: $(BUILD)/libguard.a $(GUARD_SRC:%.c=$(BUILD)/kernel/%.
 	$(Q)tools/check-freestanding.sh $(filter %.o,$^)
 	@touch $@
 
-HOST_OBJ := $(call obj,tests/oracle/shim.c $(HOST_SRC) $(MAIN_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) $(FUZZ_SRC))
+HOST_OBJ := $(sort $(call obj,tests/oracle/shim.c $(HOST_SRC) $(MAIN_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) $(FUZZ_SRC)))
 $(HOST_OBJ): $(BUILD)/%.o: %.c $(BUILD)/host-flags.stamp
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
@@ -181,7 +191,7 @@ $(BUILD)/libtestsupport.a: $(call obj,$(SUPPORT_SRC)) $(BUILD)/support-list.stam
 	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
 
 # Every object goes into the binary, referenced or not: one may replace a library's function.
-$(BUILD)/guardhouse: $(call obj,$(MAIN_SRC) $(HOST_SRC)) $(LIBGUARD) $(BUILD)/host-list.stamp $(BUILD)/link-flags.stamp
+$(BUILD)/guardhouse: $(call obj,$(MAIN_SRC) $(HOST_SRC)) $(HOST_EXTRA) $(LIBGUARD) $(BUILD)/host-list.stamp $(BUILD)/link-flags.stamp
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) $(filter %.o %.a,$^) $(LDLIBS) -o $@
 
@@ -259,12 +269,35 @@ test-boot:
 	@$(SUBMAKE) all boot-programs
 	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) REQUIRE=$(REQUIRE) tests/boot/run
 
-## fuzz-mutants   planted bugs of the core: are they found? into results/mutants.md; M=OPTIONS
+## fuzz-smoke     two minutes: all targets on both engines, ten planted bugs killed by each
+.PHONY: fuzz-smoke
+fuzz-smoke:
+	@tools/deps.sh build
+	@tools/deps.sh fuzz || echo 'make fuzz-smoke: no fuzzers; it will be skipped' >&2
+	@$(SUBMAKE) all fuzz-targets
+	@BUILD=$(BUILD) fuzz/smoke.sh
+
+## fuzz-mutants   planted bugs of the core: are they found? into results/mutants.*; M=OPTIONS
 .PHONY: fuzz-mutants
 fuzz-mutants:
-	@tools/deps.sh build fuzz
+	@tools/deps.sh build fuzz modules
 	@$(SUBMAKE) all fuzz-targets
-	@tools/fuzz_mutants.py --build $(BUILD) --control --out results/mutants.md $(M)
+	@mkdir -p build/fuzz
+	@tools/fuzz_mutants.py --build $(BUILD) --control --steps --json build/fuzz/mutants.json --resume \
+		--out results/mutants.md $(M)
+
+## fuzzing        fuzz the core, FUZZ_SECONDS for each target; goes on; results/fuzzing.md; M=OPTIONS
+.PHONY: fuzzing
+fuzzing:
+	@tools/deps.sh build fuzz coverage
+	@$(SUBMAKE) all fuzz-targets
+	@$(SUBMAKE) VARIANT=guard-libfuzzer fuzz-targets
+	@$(SUBMAKE) VARIANT=guard-afl fuzz-targets
+	@$(SUBMAKE) VARIANT=cov FUZZ_ONLY="$(FUZZ_GUARD)" fuzz-targets
+	@BUILD=$(BUILD) OWN=1 fuzz/make-seeds.sh build/fuzz/guard/seeds
+	@tools/fuzz_parsers.py --guard --dir build/fuzz/guard --total $(FUZZ_SECONDS) --slice 60 \
+		--engines libfuzzer $(M) || [ $$? -eq 1 ]
+	@tools/fuzz_report.py
 
 ## fuzz-parsers   fuzz what reads files, an hour (FUZZ_SECONDS=N); writes results/fuzz-parsers.md
 .PHONY: fuzz-parsers
@@ -275,6 +308,8 @@ fuzz-parsers:
 	@$(SUBMAKE) all fuzz-targets
 	@$(SUBMAKE) VARIANT=libfuzzer fuzz-targets
 	@$(SUBMAKE) VARIANT=afl fuzz-targets
+	@$(SUBMAKE) VARIANT=guard-libfuzzer fuzz-targets
+	@$(SUBMAKE) VARIANT=guard-afl fuzz-targets
 	@BUILD=$(BUILD) fuzz/make-seeds.sh
 	@tools/fuzz_parsers.py --seconds $(FUZZ_SECONDS) --report results/fuzz-parsers.md $(M)
 
@@ -316,11 +351,11 @@ oracle-mutants:
 	@tools/deps.sh build test mutants
 	@$(SUBMAKE) all model-tests
 	@tools/oracle_mutants.py --build $(BUILD) --cc "$(CC)" --cflags "$(GUARD_ENV)" --dirs "$(HOST_DIRS)" \
-		--ldflags=" $(LDFLAGS)" --ldlibs=" $(LDLIBS)" --out results/oracle-mutants.md $(M)
+		--ldflags=" $(LDFLAGS)" --ldlibs=" $(HOST_EXTRA) $(LDLIBS)" --out results/oracle-mutants.md $(M)
 
 ## without        the test build for guardhouse attack --without CHECK, in the folder without beside BUILD
 WITHOUT = tools/without.py --build $(BUILD) --out $(dir $(BUILD))without --cc "$(CC)" --cflags "$(GUARD_ENV)" \
-	--dirs "$(HOST_DIRS)" --ldflags=" $(LDFLAGS)" --ldlibs=" $(LDLIBS)"
+	--dirs "$(HOST_DIRS)" --ldflags=" $(LDFLAGS)" --ldlibs=" $(HOST_EXTRA) $(LDLIBS)"
 without:
 	@tools/deps.sh build
 	@$(SUBMAKE) all
@@ -344,6 +379,17 @@ bench:
 	@tools/deps.sh build bench
 	@$(SUBMAKE) all benches
 	@if [ -x bench/run ]; then GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) bench/run; else echo 'bench/run: not there yet'; fi
+
+## bench-fuzz     how fast the fuzz targets of the core are, each way; into results/fuzz-speed.md
+.PHONY: bench-fuzz
+bench-fuzz:
+	@tools/deps.sh build fuzz bench
+	@$(SUBMAKE) all benches fuzz-targets
+	@$(SUBMAKE) VARIANT=guard-libfuzzer fuzz-targets
+	@$(SUBMAKE) VARIANT=guard-afl fuzz-targets
+	@tools/fuzz_speed.py --build $(BUILD) --out results/fuzz-speed.md $(M)
+
+## exported       a guest from a file that guardhouse export --c wrote: C=FILE.c ELF=FILE.elf
 
 ## corpus-debian  download Debian's kernel package and its headers into build/debian
 corpus-debian:

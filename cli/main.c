@@ -20,6 +20,11 @@ static const struct verb {
 	{ "check", verb_check, "prove a wrapped module and its manifest against the original" },
 	{ "inspect", verb_inspect, "show a manifest, a wrapped module or a binding" },
 	{ "bind", verb_bind, "sign which privileges this exact module gets" },
+	{ "replay", verb_replay, "play a find of a fuzzer's, or a scenario: what breaks?" },
+	{ "minimize", verb_minimize, "fewer and simpler steps that still break the same" },
+	{ "explain", verb_explain, "tell a find in words, step by step" },
+	{ "export", verb_export, "a find in another form: text, bytes, a guest in C" },
+	{ "fuzz", verb_fuzz, "fuzz what reads files, the core, and the core in a guest" },
 	{ "compare-modes", verb_compare_modes, "what crossings cost, wrapped and unwrapped" },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))

@@ -23,8 +23,13 @@ int verb_run(int argc, char **argv);
 int verb_attack(int argc, char **argv);
 int verb_wrap(int argc, char **argv);
 int verb_check(int argc, char **argv);
+int verb_fuzz(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_bind(int argc, char **argv);
+int verb_replay(int argc, char **argv);
+int verb_minimize(int argc, char **argv);
+int verb_explain(int argc, char **argv);
+int verb_export(int argc, char **argv);
 int verb_compare_modes(int argc, char **argv);
 
 #endif

@@ -18,7 +18,9 @@
 #include <sys/stat.h>
 #include <zstd.h>
 
+#include "fuzz/drivers/driver.h"
 #include "fuzz/events/core.h"
+#include "fuzz/puppet/puppet.h"
 #include "lib/elf.h"
 #include "scenario/scenario.h"
 #include "wrap/binding.h"
@@ -211,7 +213,7 @@ static void module(const char *path, unsigned turn)
 
 static void scenario(const char *path)
 {
-	struct blob text, binary;
+	struct blob text, binary, seed;
 	struct scenario *s = NULL;
 	struct error err;
 
@@ -221,6 +223,9 @@ static void scenario(const char *path)
 	if (!scenario_encode(s, &binary))
 		die("out of memory");
 	put("scenario", base_name(path), ".bin", binary.data, binary.size);
+	if (fg_seed(s, &seed))
+		put("guest", base_name(path), "", seed.data, seed.size);
+	blob_free(&seed);
 	scenario_free(s);
 	blob_free(&binary);
 	blob_free(&text);
@@ -236,6 +241,33 @@ static void core(void)
 		char tag[] = { (char)('0' + i), 0 };
 
 		put("core", "honest", tag, input, fc_seed(i, input));
+	}
+}
+
+static void guest(void)
+{
+	struct scenario *s;
+	struct blob binary;
+	struct error err;
+
+	if (!scenario_parse("honest", fg_honest, strlen(fg_honest), &s, &err))
+		die(err.text);
+	if (!scenario_encode(s, &binary))
+		die("out of memory");
+	put("guest", "honest", "", binary.data, binary.size);
+	scenario_free(s);
+	blob_free(&binary);
+}
+
+static void ko(void)
+{
+	uint8_t input[FK_MAX_INPUT];
+	char tag[8] = "";
+
+	for (unsigned w = 0; w < FK_WORLDS; w++) {
+		if (w)
+			snprintf(tag, sizeof(tag), "%u", w);
+		put("ko", "honest", tag, input, fk_seed(w, input));
 	}
 }
 
@@ -257,6 +289,8 @@ int main(int argc, char **argv)
 			module(argv[i], turn++);
 	}
 	core();
+	guest();
+	ko();
 	printf("%u seeds\n", written);
 	while (nseen)
 		free(seen[--nseen]);

@@ -74,6 +74,15 @@ $(BUILD)/corpus/puppet/puppet.elf: $(call obj,$(PUPPET_SRC)) $(PUPPET_LD)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,--no-warn-rwx-segments -Wl,-T,$(PUPPET_LD) $(filter %.o,$^) -o $@
 
+# What `guardhouse export --c` wrote becomes a guest: the puppet with a program of its own.
+.PHONY: exported
+exported: $(call obj,$(PUPPET_SRC)) $(PUPPET_LD)
+	$(if $(and $(C),$(ELF)),,$(error make exported C=FILE.c ELF=FILE.elf))
+	$(call say,GUEST,$(ELF))
+	$(Q)$(CC) $(GUEST_CFLAGS) -c $(C) -o $(ELF).o
+	$(Q)$(CC) $(GUEST_LDFLAGS) -Wl,--no-warn-rwx-segments -Wl,-T,$(PUPPET_LD) $(filter %.o,$^) $(ELF).o -o $(ELF)
+	@rm -f $(ELF).o
+
 .SECONDEXPANSION:
 $(BUILD)/corpus/guests/%.elf: $(BUILD)/corpus/guests/%.o $$(call parts_of,$$*) $(GUEST_LIB) $(GUEST_LD)
 	$(call say,LINK,$@)

@@ -77,6 +77,7 @@ cp "$scn" "$tmp/good.scn" || exit 1
 cases=(
 	'guest:run @ --budget 3000000'
 	'scn:run @ --budget 3000000'
+	'scn:replay @'
 	'ko:wrap @ --output '"$tmp/o.ko"' --manifest '"$tmp/o.manifest"
 	'manifest:inspect @'
 	'wrapped:inspect @'

@@ -6,7 +6,7 @@
 set -u
 # shellcheck source=tests/support/tally.sh
 . "$(dirname "$0")/support/tally.sh"
-export BUILD
+export BUILD FUZZ_GUEST_CORPUS=$BUILD/corpus
 : "${SMOKE_SECONDS:=2}"
 targets=(fuzz/targets/*.c)
 targets=("${targets[@]##*/}")
@@ -59,11 +59,15 @@ for engine in libfuzzer afl; do
 		fi
 		export AFL_QUIET=1
 	fi
-	if ! build $engine; then
+	if ! build $engine || ! build guard-$engine; then
 		fail "build for $engine" "$tmp/log"
 		continue
 	fi
 	for target in "${targets[@]}"; do
+		if [ "$target" = ko ] && [ ! -d build/debian/modules/ ]; then
+			skip 'no real driver for the target ko (make corpus-debian)'
+			continue
+		fi
 		tools/fuzz_parsers.py --each "$SMOKE_SECONDS" --targets "$target" --engines $engine \
 			--dir "$tmp/campaign" >"$tmp/log" 2>&1
 		ok $? "$target on $engine" "$tmp/log"
@@ -71,4 +75,75 @@ for engine in libfuzzer afl; do
 	plant $engine $compiler
 	ok $? "$engine reports a planted find" "$tmp/log"
 done
+# The verb: a campaign in a folder of its own, gone on with by the same command; what it refuses.
+verb() {
+	"$GUARDHOUSE" fuzz "$@" >"$tmp/log" 2>&1
+}
+if [ "$(basename "$BUILD")" = release ]; then
+	executions() {
+		python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["core libfuzzer"]["executions"])' \
+			"$tmp/verb/campaign.json"
+	}
+	verb core --time 1 --jobs 2 --dir "$tmp/verb" && first=$(executions) && [ "$first" -gt 0 ] &&
+		verb core --time 1 --dir "$tmp/verb" && [ "$(executions)" -gt "$first" ]
+	ok $? 'guardhouse fuzz core, twice: the second run goes on' "$tmp/log"
+	verb core --mutants --budget 0
+	[ $? -eq 2 ] && [ "$(wc -l <"$tmp/log")" -eq 1 ]
+	ok $? 'a budget of 0: one line, exit code 2' "$tmp/log"
+fi
+# The campaigns against the core: --total counts what was done before, the report adds up and measures.
+campaign() {
+	tools/fuzz_parsers.py --guard --dir "$tmp/guard" --total 2 --slice 1 --targets core --engines libfuzzer >"$tmp/log" 2>&1
+}
+# The target core with gcov in the core alone; the rest is compiled already.
+counting() {
+	mkdir -p "$tmp/counted/cov/model" "$tmp/counted/cov/fuzz" "$tmp/counted/guard-libfuzzer" &&
+		for c in model/*.c; do
+			gcc -std=c11 -I. -ffreestanding -mgeneral-regs-only -O0 -g -w --coverage -c "$c" \
+				-o "$tmp/counted/cov/${c%.c}.o" || return 1
+		done
+	# shellcheck disable=SC2046 # words
+	gcc --coverage -rdynamic -pthread "$BUILD"/fuzz/targets/core.o "$BUILD"/fuzz/{fuzz,replay,steps}.o "$BUILD"/fuzz/events/*.o \
+		"$BUILD/tests/support/manifest_builder.o" "$tmp"/counted/cov/model/*.o "$BUILD/libguardhouse.a" \
+		$(pkg-config --libs unicorn libelf libdw jansson libsodium liblzma libzstd) -lZydis -lZycore -lm \
+		-o "$tmp/counted/cov/fuzz/core" && ln -s "$PWD/build/guard-libfuzzer/fuzz" "$tmp/counted/guard-libfuzzer/"
+}
+report() {
+	tools/fuzz_report.py --builds "$tmp/counted" --out "$tmp/fuzzing.md" "$@" >"$tmp/log" 2>&1
+}
+# The number of the field that grep -o cuts out of core's row: executions, or lines reached.
+number() {
+	grep -oE "$1" "$tmp/fuzzing.md" | head -n 1 | sed 's/^.*| //; s/ of.*//' | tr -d ,
+}
+executions='^. .core. . libfuzzer \| [0-9,]+ \| [0-9,]+'
+lines='^. .core. \| [0-9,]+ \| [0-9,]+ of [^|]* \| [0-9,]+ of'
+if [ "$(basename "$BUILD")" != release ] || ! command -v gcovr >/dev/null; then
+	skip 'the report needs the release build and gcovr (make fuzzing installs it)'
+else
+	campaign && cp "$tmp/guard/campaign.json" "$tmp/once.json" && campaign && cmp "$tmp/guard/campaign.json" "$tmp/once.json" &&
+		[ "$(grep -c '"rates"' "$tmp/once.json")" -eq 1 ]
+	ok $? 'a campaign with --total, twice: the second time nothing is left to do' "$tmp/log"
+	counting >"$tmp/log" 2>&1
+	ok $? 'the target core with gcov' "$tmp/log"
+	report --dir "$tmp/guard" && grep -q "^.model/. is git tree" "$tmp/fuzzing.md" && once=$(number "$executions") &&
+		[ "$once" -gt 100 ] && all=$(number "$lines") && [ "$all" -gt 800 ]
+	ok $? 'the report has executions and what they reach' "$tmp/fuzzing.md"
+	mkdir -p "$tmp/other/seeds/core" && printf '\0' >"$tmp/other/seeds/core/nothing" && cp "$tmp/once.json" "$tmp/other/campaign.json"
+	report --dir "$tmp/other" && [ "$(number "$lines")" -lt $((all * 3 / 4)) ] # making the world reaches half
+	ok $? 'inputs that do nothing reach little' "$tmp/fuzzing.md"
+	report --dir "$tmp/guard" --dir "$tmp/other" && [ "$(number "$executions")" -eq $((2 * once)) ]
+	ok $? 'two folders add up' "$tmp/fuzzing.md"
+	sed -i 's/"model": "[^"]*"/"model": "another"/' "$tmp/other/campaign.json"
+	report --dir "$tmp/other"
+	[ $? -eq 1 ] && grep -q 'Not clean' "$tmp/fuzzing.md" && grep -q 'against model/ another' "$tmp/fuzzing.md"
+	ok $? 'a campaign against another core is told' "$tmp/fuzzing.md"
+	sed -i 's/"model": "[^"]*"/"model": "another"/' "$tmp/guard/campaign.json"
+	campaign && grep -q 'from 0' "$tmp/log" && ! grep -q another "$tmp/guard/campaign.json"
+	ok $? 'against another core its sums begin at 0' "$tmp/log"
+fi
+verb no-such-target
+[ $? -eq 2 ] && [ "$(wc -l <"$tmp/log")" -eq 1 ]
+ok $? 'an unknown target: one line, exit code 2' "$tmp/log"
+verb --list && grep -qx guest "$tmp/log"
+ok $? '--list names the targets' "$tmp/log"
 finish

@@ -5,8 +5,14 @@
 One engine runs at a time. What was found before counts again: each find is tried on the present
 programs, and while one of them still fails the exit status is 1, with the file's name.
 Ctrl-C ends it early, keeps all, and the same command goes on.
+
+With --guard the targets that are about the core run at full speed, without sanitizers; what came of it,
+and what the inputs reach of the core, tools/fuzz_report.py tells.
 """
 import argparse
+import fcntl
+import glob
+import hashlib
 import json
 import os
 import re
@@ -16,16 +22,22 @@ import subprocess
 import sys
 import time
 
+import fuzz_mutants_run as guard
+
 # Share of the time. What has most code behind it gets most.
-TARGETS = {"wrap": 4, "check": 4, "manifest": 2, "scenario": 2, "core": 2, "binding": 1, "unpack": 1}
+TARGETS = {"wrap": 4, "check": 4, "manifest": 2, "scenario": 2, "core": 2, "guest": 2, "ko": 2, "binding": 1, "unpack": 1}
+# At full speed, feedback of model/ alone: VARIANT=guard-ENGINE; with --guard `core`, too.
+GUARD = ("guest", "ko")
 ENGINES = ("libfuzzer", "afl")
 MAX_INPUT = 128 << 10
 # Bytes that one allocation may have, in MiB: no input is larger than 128 KiB. Unpacking has the
 # bounds of lib/unpack.c.
 ALLOCATION = {"unpack": 300}
 ALLOCATION_DEFAULT = 64
-MEMORY = 1024
-HANG = 10  # seconds for one input
+MEMORY = {"guest": 6144, "ko": 6144}  # Unicorn keeps what it has translated
+MEMORY_DEFAULT = 1024
+HANG = {"guest": 30, "ko": 30}  # seconds for one input; a machine with other work is slow
+HANG_DEFAULT = 10
 RESTARTS = 20  # libFuzzer ends at a find
 
 
@@ -37,17 +49,26 @@ class Target:
         self.regressions = f"corpus/regressions/{name}"
         self.dictionary = f"{args.dir}/seeds/{name}.dict"
         self.allocation = ALLOCATION.get(name, ALLOCATION_DEFAULT)
+        self.memory = MEMORY.get(name, MEMORY_DEFAULT)
+        self.hang = HANG.get(name, HANG_DEFAULT)
         for d in (self.corpus, self.finds, f"{args.dir}/afl", f"{args.dir}/logs"):
             os.makedirs(d, exist_ok=True)
 
     def program(self, engine):
-        return f"{self.args.builds}/{engine}/fuzz/{self.name}"
+        fast = self.name in GUARD or (self.args.guard and self.name in guard.TARGETS)
+        build = f"guard-{engine}" if fast else engine
+        return f"{self.args.builds}/{build}/fuzz/{self.name}"
+
+    @property
+    def longest(self):
+        """Bytes that an input may have."""
+        return guard.TARGETS[self.name][0] if self.name in guard.TARGETS else MAX_INPUT
 
     def log(self, engine):
         return f"{self.args.dir}/logs/{self.name}.{engine}.log"
 
     def libfuzzer(self, *more):
-        return [self.program("libfuzzer"), f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}",
+        return [self.program("libfuzzer"), f"-timeout={self.hang}", f"-rss_limit_mb={self.memory}",
                 f"-malloc_limit_mb={self.allocation}", *more]
 
     def found_by(self, engine):
@@ -59,10 +80,12 @@ class Target:
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
             env.pop(name, None)
         env["UBSAN_OPTIONS"] = "print_stacktrace=1"
+        for name, folder in guard.corpora(self.args.builds).items():
+            env.setdefault(name, folder)
         if engine == "afl":
             env["ASAN_OPTIONS"] = ("abort_on_error=1:symbolize=0:detect_leaks=0:"
                                    f"allocator_may_return_null=0:max_allocation_size_mb={self.allocation}:"
-                                   f"hard_rss_limit_mb={MEMORY}")
+                                   f"hard_rss_limit_mb={self.memory}")
             env["UBSAN_OPTIONS"] = "abort_on_error=1:symbolize=0"
             env.update(AFL_SKIP_CPUFREQ="1", AFL_NO_AFFINITY="1", AFL_NO_UI="1", AFL_AUTORESUME="1",
                        AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES="1", AFL_NO_COLOR="1", AFL_FAST_CAL="1")
@@ -75,7 +98,7 @@ class Target:
         """Does the present program fail on this input? What it says, or None."""
         run = subprocess.run(self.libfuzzer("-runs=0", path), env=self.environment("libfuzzer"),
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.PIPE, timeout=20 * HANG, check=False)
+                             stderr=subprocess.PIPE, timeout=20 * self.hang, check=False)
         text = run.stderr.decode(errors="replace")
         why = re.search(r"fuzz: does not hold: .*|[^\n]*runtime error: .*|SUMMARY: .*", text)
         return (why.group(0) if why else f"exit status {run.returncode}") if run.returncode else None
@@ -131,10 +154,50 @@ def wait(child, limit, tick):
         raise
 
 
-def start(target, engine, command):
-    with open(target.log(engine), "ab") as log:
-        return subprocess.Popen(command, env=target.environment(engine), stdin=subprocess.DEVNULL,
-                                stdout=log, stderr=log)
+class Jobs:
+    """A child that counts, and others that help it: they end when it ends."""
+
+    def __init__(self, target, engine, commands):
+        self.children = []
+        for n, command in enumerate(commands):
+            with open(target.log(engine) + (f".{n}" if n else ""), "ab") as log:
+                self.children.append(subprocess.Popen(command, env=target.environment(engine),
+                                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+
+    @property
+    def returncode(self):
+        return self.children[0].returncode
+
+    def poll(self):
+        status = self.children[0].poll()
+        if status is not None:
+            self.end(self.children[1:])
+        return status
+
+    def end(self, children):
+        for c in children:
+            if c.poll() is None:
+                c.send_signal(signal.SIGINT)
+        for c in children:
+            try:
+                c.wait(30)
+            except subprocess.TimeoutExpired:
+                c.kill()
+                c.wait()
+
+    def send_signal(self, number):
+        for c in self.children:
+            if c.poll() is None:
+                c.send_signal(number)
+
+    def wait(self, timeout=None):
+        self.children[0].wait(timeout)
+        self.end(self.children[1:])
+
+    def kill(self):
+        for c in self.children:
+            if c.poll() is None:
+                c.kill()
 
 
 def run_libfuzzer(target, seconds, say, got):
@@ -145,11 +208,13 @@ def run_libfuzzer(target, seconds, say, got):
         if left < 1:
             break
         before = os.path.getsize(target.log("libfuzzer"))
-        command = target.libfuzzer(f"-max_total_time={left}", f"-max_len={MAX_INPUT}",
+        command = target.libfuzzer(f"-max_total_time={left}", f"-max_len={target.longest}",
                                    "-print_final_stats=1", f"-artifact_prefix={target.finds}/")
         if os.path.exists(target.dictionary):
             command.append(f"-dict={target.dictionary}")
-        child = start(target, "libfuzzer", command + [target.corpus, target.seeds])
+        # those that help share the folder of inputs, and look there for what others found
+        command += ["-reload=1", target.corpus, target.seeds]
+        child = Jobs(target, "libfuzzer", [command] * target.args.jobs)
 
         def tick(now, passed=seconds - left):
             text = tail(target.log("libfuzzer"))
@@ -170,7 +235,7 @@ def run_libfuzzer(target, seconds, say, got):
         if child.returncode == 0 or child.returncode == 72:
             break
         if not re.search(r"Test unit written to", text):
-            raise SystemExit(f"fuzz-parsers: {target.program('libfuzzer')} does not run: see "
+            raise SystemExit(f"fuzz: {target.program('libfuzzer')} does not run: see "
                              f"{target.log('libfuzzer')}")
 
 
@@ -183,13 +248,15 @@ def afl_stats(target):
 
 
 def run_afl(target, seconds, say, got):
-    command = ["afl-fuzz", "-V", str(int(seconds)), "-t", str(1000 * HANG), "-m", "none",
-               "-G", str(MAX_INPUT), "-i", target.seeds, "-o", target.afl]
+    command = ["afl-fuzz", "-V", str(int(seconds)), "-t", str(1000 * target.hang), "-m", "none",
+               "-G", str(target.longest), "-i", target.seeds, "-o", target.afl]
     if os.path.exists(target.dictionary):
         command += ["-x", target.dictionary]
     open(target.log("afl"), "wb").close()
     before = int(afl_stats(target).get("execs_done", 0))
-    child = start(target, "afl", command + ["--", target.program("afl")])
+    roles = [[]] if target.args.jobs == 1 else [["-M", "default"]] + [["-S", f"helper{n}"] for n in
+                                                                      range(1, target.args.jobs)]
+    child = Jobs(target, "afl", [command + role + ["--", target.program("afl")] for role in roles])
     begun = time.monotonic()
     try:
         wait(child, seconds + 180,
@@ -202,14 +269,14 @@ def run_afl(target, seconds, say, got):
         got["seconds"] += time.monotonic() - begun
         got["edges"] = int(stats.get("edges_found", 0))
         got["of"] = int(stats.get("total_edges", 0))
-        for kind in ("crashes", "hangs"):
-            folder = f"{target.afl}/default/{kind}"
-            for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-                if name.startswith("id:"):
-                    shutil.copyfile(f"{folder}/{name}",
-                                    f"{target.finds}/afl-{kind}-{re.sub('[^A-Za-z0-9]+', '-', name)}")
+        # named by content, as libFuzzer does: the same find is there once
+        for path in glob.glob(f"{target.afl}/*/crashes/id:*") + glob.glob(f"{target.afl}/*/hangs/id:*"):
+            with open(path, "rb") as f:
+                name = hashlib.sha1(f.read()).hexdigest()
+            kind = os.path.basename(os.path.dirname(path))
+            shutil.copyfile(path, f"{target.finds}/afl-{kind}-{name}")
     if child.returncode != 0:
-        raise SystemExit(f"fuzz-parsers: afl-fuzz does not run: see {target.log('afl')}")
+        raise SystemExit(f"fuzz: afl-fuzz does not run: see {target.log('afl')}")
 
 
 RUN = {"libfuzzer": run_libfuzzer, "afl": run_afl}
@@ -223,10 +290,15 @@ def load(path):
         return {}
 
 
-def save(path, totals):
-    with open(path + ".new", "w", encoding="ascii") as f:
-        json.dump(totals, f, indent=1, sort_keys=True)
-    os.replace(path + ".new", path)
+def save(path, key, got):
+    """One target's sums; others may be at work in the same folder."""
+    with open(path + ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        totals = load(path)
+        totals[key] = got
+        with open(path + ".new", "w", encoding="ascii") as f:
+            json.dump(totals, f, indent=1, sort_keys=True)
+        os.replace(path + ".new", path)
 
 
 def open_finds(target):
@@ -245,6 +317,38 @@ def open_finds(target):
 
 def count(folder):
     return len([n for n in os.listdir(folder) if n != "README.md"]) if os.path.isdir(folder) else 0
+
+
+def run_in_parts(args, target, engine, got, seconds, say, keep):
+    """Runs for that long in all, at most --slice at a time: after each part its rate and all sums are kept."""
+    begun = got["seconds"]
+    until = begun + seconds
+    while got["seconds"] + 1 <= until:
+        part = until - got["seconds"]
+        if args.slice and engine == "libfuzzer":
+            part = min(part, args.slice)
+        before = dict(got)
+        try:
+            RUN[engine](target, max(1, round(part)),
+                        lambda now, done, passed=before["seconds"] - begun: say(passed + now, done), got)
+        finally:
+            spent = got["seconds"] - before["seconds"]
+            if spent >= 1:
+                got.setdefault("rates", []).append(round((got["executions"] - before["executions"]) / spent))
+            keep()
+        if spent < part / 2:
+            break  # it finds the same all the time, or does not run
+
+
+def sums(totals, target, engine):
+    """What is kept of a target and engine; of another core nothing counts but the inputs."""
+    key, new = f"{target.name} {engine}", {"executions": 0, "seconds": 0, "edges": 0, "of": 0}
+    if target.name in guard.TARGETS:
+        new["model"] = guard.tree_id()
+        if key in totals and totals[key].get("model") != new["model"]:
+            print(f"fuzz: {key}: what was counted before was another core: from 0", file=sys.stderr)
+            totals.pop(key)
+    return totals.setdefault(key, new)
 
 
 def report(path, targets, totals, still_open):
@@ -283,22 +387,42 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     p.add_argument("--seconds", type=int, default=3600, help="in all (default: an hour); 0: only try the finds again")
     p.add_argument("--each", type=int, help="seconds for each target and engine instead")
+    p.add_argument("--total", type=int, help="the same, but what was done in this folder before counts")
+    p.add_argument("--slice", type=int, default=0, help="of libFuzzer: seconds after which sums are kept (0: at the end)")
+    p.add_argument("--guard", action="store_true", help="targets about the core at full speed, without sanitizers")
     p.add_argument("--engines", default=",".join(ENGINES))
-    p.add_argument("--targets", default=",".join(TARGETS))
+    p.add_argument("--targets", help="all; with --guard those that are about the core")
+    p.add_argument("--jobs", type=int, default=1, help="processes of one engine")
     p.add_argument("--dir", default="build/fuzz", help="the campaign's folder")
     p.add_argument("--builds", default="build", help="where the engines' builds are")
     p.add_argument("--report", help="write the table there")
     args = p.parse_args()
     engines = args.engines.split(",")
+    if not args.targets:
+        for t in guard.TARGETS:
+            if guard.missing(t, args.builds):
+                print(f"fuzz: {t} is left out: {guard.missing(t, args.builds)}", file=sys.stderr)
+        args.targets = ",".join(guard.there_are(args.builds) if args.guard else
+                                [t for t in TARGETS if t not in guard.TARGETS or not guard.missing(t, args.builds)])
     targets = [Target(args, t) for t in args.targets.split(",")]
+    for target in targets:
+        for engine in engines:
+            if not os.path.exists(target.program(engine)):
+                variant = target.program(engine).split("/")[-3]
+                sys.exit(f"fuzz: {target.program(engine)}: is not built (make VARIANT={variant} fuzz-targets)")
+    if any(not os.path.isdir(t.seeds) for t in targets):
+        env = dict(os.environ, OWN="1", BUILD=f"{args.builds}/release")
+        if subprocess.run(["fuzz/make-seeds.sh", f"{args.dir}/seeds"], env=env, stdout=subprocess.DEVNULL,
+                          check=False).returncode:
+            sys.exit("fuzz: no seeds (make all fuzz-targets)")
     weights = sum(TARGETS.get(t.name, 1) for t in targets) * len(engines)
     state = f"{args.dir}/campaign.json"
     totals, status, interrupted = load(state), Status(), False
-    turns = [(t, e) for t in targets for e in engines] if args.seconds or args.each else []
+    turns = [(t, e) for t in targets for e in engines] if args.seconds or args.each or args.total else []
     for i, (target, engine) in enumerate(turns):
-        seconds = args.each or max(1, args.seconds * TARGETS.get(target.name, 1) // weights)
-        got = totals.setdefault(f"{target.name} {engine}",
-                                {"executions": 0, "seconds": 0, "edges": 0, "of": 0})
+        got = sums(totals, target, engine)
+        seconds = (max(0, round(args.total - got["seconds"])) if args.total else
+                   args.each or max(1, args.seconds * TARGETS.get(target.name, 1) // weights))
         had = got["executions"]
 
         def say(now, done, at=(i + 1, target.name, engine, seconds, had)):
@@ -307,13 +431,13 @@ def main():
                         f"{len(os.listdir(f'{args.dir}/finds/{at[1]}'))} finds")
 
         try:
-            RUN[engine](target, seconds, say, got)
+            run_in_parts(args, target, engine, got, seconds, say,
+                         lambda key=f"{target.name} {engine}", got=got: save(state, key, got))
         except KeyboardInterrupt:
             interrupted = True
-        save(state, totals)
         status.clear()
         if interrupted:
-            print(f"fuzz-parsers: stopped; all is kept in {args.dir}, the same command goes on")
+            print(f"fuzz: stopped; all is kept in {args.dir}, the same command goes on")
             return 130
         print(f"{target.name:10} {engine:10} {got['executions'] - had:12,} executions, "
               f"{got['edges']:6,} of {got['of']:,} edges", flush=True)
@@ -321,7 +445,7 @@ def main():
     for target in targets:
         still_open[target.name], n = open_finds(target)
         for why, path in still_open[target.name].items():
-            print(f"fuzz-parsers: {path}: {why}", file=sys.stderr)
+            print(f"fuzz: {path}: {why}", file=sys.stderr)
             bad += 1
     if args.report:
         report(args.report, targets, totals, still_open)

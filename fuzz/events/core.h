@@ -8,6 +8,7 @@
  *   guest.c   what kernel and module do between two events       judge.c   core, oracle, ledger
  *   step.c    an input's steps                                   ledger.c  guarantees, seen from
  *   world.c   four worlds made ready, and put back after          the callbacks alone
+ *   places.c  the same, of modules: where they lie, init, private memory
  *   mutate.c  mutation by step, for both engines                 seed.c    the honest input
  *
  * One iteration begins with the world made ready: memory by a journal of what was written, the rest
@@ -59,7 +60,7 @@
 /* ---- the modules: one page a segment ---- */
 
 enum { FS_TEXT, FS_GATES, FS_DATA, FS_PRIVATE, FS_INIT, FC_SEGMENTS };
-enum { FN_F, FN_G, FN_D, FN_W, FN_INIT, FN_ENTRIES, FN_H = FN_ENTRIES, FC_FNS };
+enum { FN_F, FN_G, FN_D, FN_W, FN_INIT, FN_CALLBACK, FN_ENTRIES, FN_H = FN_ENTRIES, FC_FNS };
 enum {
 	FG_LEAVE_RETURN,
 	FG_ENTER_RETURN,
@@ -74,6 +75,7 @@ enum { FI_C, FI_ASM, FC_IMPORTS };
 #define FC_GIVEN 7ull
 /* In each function. The frame stands from BODY to END. */
 #define FC_BODY 0x08u
+#define FC_CALLBACK 0x100u /* of the init code: what init may hand out, while it runs */
 #define FC_RET 0x25u
 #define FC_RET2 0x2du
 #define FC_END 0x40u
@@ -113,6 +115,7 @@ struct fc_word {
 	bool entry;	 /* an activation's slot: */
 	uint64_t caller; /* what was there before */
 	bool loose;	 /* changed while it ran: leads wherever it does */
+	bool init;	 /* of an activation: it began at the init entry */
 };
 #define FC_WORDS 32u
 
@@ -130,6 +133,7 @@ struct fc_record {
 };
 enum fc_kind { FC_CALLOUT = 1, FC_DEPARTED };
 #define FC_RECORDS 12u
+enum fc_init { FC_INIT_UNKNOWN, FC_INIT_NEVER, FC_INIT_RUNS, FC_INIT_OVER };
 
 struct fc_live {
 	struct guard_cpu cpu[FC_VCPUS], thread[FC_THREADS], saved[FC_SAVED];
@@ -150,15 +154,29 @@ struct fc_live {
 	/* modules: number in the core, GUARD_MAX_MODULES: none; place */
 	uint8_t index[FC_MODULES];
 	uint8_t moved[FC_MODULES];
+	uint8_t page[FC_MODULES]
+		    [FC_SEGMENTS]; /* a segment that lies elsewhere still; 0: it does not */
+	bool halt; /* the next crossing: its instruction is reached, and not executed */
 	unsigned fail_op, fail_in; /* this callback fails, the fail_in-th time from now; 0: none */
 	/* the ledger's */
 	uint64_t granted[FC_VCPUS][FC_MODULES]; /* by module, not by number */
 	uint32_t records; /* so far: of several at one place the latest counts */
-	struct fc_record record[FC_RECORDS];
-	struct fc_word home[FC_VCPUS][FC_WORDS]; /* of who is inside: words that lead home */
 	unsigned homes[FC_VCPUS];
+	uint64_t base[FC_MODULES][FC_SEGMENTS]; /* as announced; 0: nowhere */
+	bool reading[FC_MODULES];		/* it is being announced at `base` */
+	bool lies[FC_MODULES];			/* it is announced there */
+	uint8_t init[FC_MODULES];		/* enum fc_init */
 	bool torn;  /* a frame could not be given back: the oracle does not know whose it is */
 	bool vague; /* a callback failed where the ledger cannot see what that means */
+	/* of these nothing counts that is not open, or beyond `homes`: not copied, but closed */
+	struct fc_word home[FC_VCPUS][FC_WORDS]; /* of who is inside: words that lead home */
+	struct fc_record record[FC_RECORDS];
+};
+
+/* Where a walk's last level lies: so as long as nobody writes to the levels above. */
+struct fc_last_table {
+	uint64_t version, cr3, region, entry, rights;
+	bool there;
 };
 
 struct fc_undo {
@@ -174,10 +192,12 @@ struct fc_event {
 	unsigned calls;	   /* callbacks so far */
 	unsigned raises;   /* of this vCPU, from U */
 	unsigned failures; /* callbacks that failed */
+	bool released;	   /* a frame was given back */
 	bool raise_failed; /* the last one of vcpu */
 	uint32_t lower_failed;
 	uint64_t at_rsp; /* the word there before */
 	bool at_rsp_ok;
+	uint8_t view; /* of vcpu, before */
 };
 
 enum fc_op {
@@ -218,6 +238,9 @@ struct fc {
 	struct guard_decision d; /* of the last event */
 	struct fc_undo journal[FC_JOURNAL];
 	unsigned journaled;
+	struct fc_last_table last[4];
+	uint64_t tables;		       /* version of what `last` says */
+	uint64_t above[(FC_FRAMES + 63) / 64]; /* bit: this frame is a level above, in `last` */
 	enum fc_judges judges;
 	bool trace; /* tell every step and verdict on stderr */
 	bool ready; /* from here on what is written is taken back */
@@ -230,6 +253,15 @@ struct fc {
 
 extern struct fc *fc; /* the world that the input plays in */
 
+/* Somebody who tells what happens (fuzz/find/): each step before it is done, each event and act of the
+ * administrator after the core has decided (fc->ev, fc->d). NULL: nobody. */
+struct fc_watch {
+	void *ctx;
+	void (*step)(void *ctx, const uint8_t step[FC_STEP]);
+	void (*told)(void *ctx);
+};
+extern const struct fc_watch *fc_watch;
+
 /* ---- vmm.c ---- */
 
 extern const struct guard_ops fc_ops;
@@ -238,6 +270,7 @@ bool fc_copy(void *ctx, unsigned module, uint32_t moff, void *buf, size_t len);
 /* A write by anybody, at most 8 bytes and within an aligned word. */
 void fc_poke(uint64_t gpa, const void *buf, size_t len);
 struct guard_mapping fc_walk(uint64_t cr3, uint64_t gva);
+void fc_tables_moved(void);
 bool fc_get(uint64_t cr3, uint64_t gva, uint64_t *word);
 bool fc_put(uint64_t cr3, uint64_t gva, uint64_t word);
 uint32_t fc_role(uint64_t gpa); /* enum guard_role */
@@ -275,6 +308,15 @@ void fc_ledger_role(unsigned index, unsigned page, enum guard_role role);
 void fc_ledger_copy_changes(unsigned index, unsigned page);
 void fc_ledger_forget(unsigned m);
 
+/* ---- places.c ---- */
+
+/* The ledger's view of modules: where they lie, what their private memory begins with, init. */
+void fc_places_line(const struct guard_event *ev, unsigned m, const struct guard_line *g);
+void fc_places_role(unsigned index, unsigned page, enum guard_role role);
+void fc_places_left(const struct guard_event *ev);
+void fc_places_callback(unsigned m);
+void fc_places_forget(unsigned m);
+
 /* ---- guest.c ---- */
 
 int fc_inside(unsigned v); /* the module that v is privileged in, -1: none */
@@ -283,8 +325,9 @@ void fc_fetch(unsigned v, uint64_t rip);
 void fc_push(unsigned v, uint64_t word);
 void fc_call(unsigned v, unsigned m, unsigned fn, uint64_t word);
 uint64_t fc_return_site(unsigned v); /* of the function whose body v stands in */
-void fc_callout(unsigned v, unsigned gate, bool tail);
-void fc_ret(unsigned v, bool clobber);
+/* raw: the module's code jumps there itself, by no gate */
+void fc_callout(unsigned v, unsigned gate, bool tail, bool raw);
+void fc_ret(unsigned v, bool clobber, bool other);
 void fc_inner(unsigned v, unsigned fn);
 void fc_depart(unsigned v, enum guard_cause cause, uint8_t vector);
 void fc_resume(unsigned v);
@@ -330,7 +373,8 @@ bool fc_run(const uint8_t *data, size_t size, enum fc_judges judges);
 /* In place; returns the new size. The same sequence from the same seed. */
 size_t fc_mutate(uint8_t *data, size_t size, size_t room, const uint8_t *other, size_t other_size,
 		 uint32_t seed);
-/* The honest input for a configuration. Returns its size. */
+/* The honest input for a configuration. Returns its size. The last FC_SEED_RELOAD steps load again. */
+#define FC_SEED_RELOAD 11u
 size_t fc_seed(unsigned config, uint8_t out[FC_MAX_INPUT]);
 
 #endif

@@ -16,6 +16,10 @@ void fc_x(unsigned v, uint64_t rip)
 	int in = fc_inside(v);
 
 	fc->live->cpu[v].rip = rip;
+	if (fc->live->halt) {
+		fc->live->halt = false;
+		return;
+	}
 	/* another module's gates are not executable from inside: that fault comes first */
 	for (unsigned m = 0; in >= 0 && m < FC_MODULES; m++)
 		if ((int)m != in && !fc->module[m].views && rip - fc_seg(m, FS_GATES) < 4096) {
@@ -30,6 +34,10 @@ void fc_x(unsigned v, uint64_t rip)
 void fc_fetch(unsigned v, uint64_t rip)
 {
 	fc->live->cpu[v].rip = rip;
+	if (fc->live->halt) {
+		fc->live->halt = false;
+		return;
+	}
 	fc_judge(v, GUARD_EV_FETCH, GUARD_CAUSE_FETCH, 0, 0);
 }
 
@@ -80,9 +88,11 @@ static int body(unsigned v)
 	if (m < 0 || m == FC_MODULES)
 		return -1;
 	off = fc->live->cpu[v].rip - fc_seg((unsigned)m, FS_TEXT);
-	if (off < FC_FNS * 0x100u && off / 0x100 != FN_INIT)
+	if (off < FC_FNS * 0x100u && off / 0x100 != FN_INIT && off / 0x100 != FN_CALLBACK)
 		return off % 0x100 >= FC_BODY && off % 0x100 < FC_END ? (int)(off / 0x100) : -1;
 	off = fc->live->cpu[v].rip - fc_seg((unsigned)m, FS_INIT);
+	if (off >= FC_CALLBACK + FC_BODY && off < FC_CALLBACK + FC_END)
+		return FN_CALLBACK;
 	return off >= FC_BODY && off < FC_END ? FN_INIT : -1;
 }
 
@@ -171,7 +181,7 @@ void fc_call(unsigned v, unsigned m, unsigned fn, uint64_t word)
 	prologue(v);
 }
 
-void fc_callout(unsigned v, unsigned gate, bool tail)
+void fc_callout(unsigned v, unsigned gate, bool tail, bool raw)
 {
 	int m = fc_inside(v), fn = body(v);
 	uint64_t target = FC_IMPORT(gate == FG_LEAVE_ASM ? FI_ASM : FI_C);
@@ -183,7 +193,7 @@ void fc_callout(unsigned v, unsigned gate, bool tail)
 	} else {
 		fc_push(v, fc_fn((unsigned)m, (unsigned)fn, FC_RET));
 	}
-	if (fc->module[m].views)
+	if (raw || fc->module[m].views)
 		fc_fetch(v, target);
 	else
 		fc_x(v, fc_gate_x((unsigned)m, gate));
@@ -195,7 +205,7 @@ void fc_inner(unsigned v, unsigned fn)
 {
 	int m = fc_inside(v), in = body(v);
 
-	if (m < 0 || m == FC_MODULES || in < 0 || fn == FN_INIT)
+	if (m < 0 || m == FC_MODULES || in < 0 || fn == FN_INIT || fn == FN_CALLBACK)
 		return;
 	fc_push(v, fc_fn((unsigned)m, (unsigned)in, FC_RET2));
 	leads_home(v);
@@ -241,8 +251,42 @@ static void go(unsigned v, uint64_t rip)
 	}
 }
 
-/* A return, by module or kernel; where the word leads is seen then. */
-void fc_ret(unsigned v, bool clobber)
+/* The rest of the leave-return gate: ret. */
+static void gate_ends(unsigned v)
+{
+	struct guard_cpu *c = &fc->live->cpu[v];
+
+	for (unsigned i = 0; i < FC_MODULES; i++)
+		if (!fc->module[i].views && c->rip == fc_gate_x(i, FG_LEAVE_RETURN) + 3 &&
+		    fc->d.verdict == GUARD_V_OK)
+			c->rip = pop(v);
+}
+
+/* A kernel that comes back the other way: by the gate for a return site, or to the latest site. */
+static uint64_t other_way(uint64_t word)
+{
+	const struct fc_record *last = NULL;
+	bool gates;
+	int m = owner(word, &gates);
+
+	if (m < 0 || fc->module[m].views)
+		return word;
+	for (unsigned i = 0; gates && i < FC_RECORDS; i++) {
+		const struct fc_record *r = &fc->live->record[i];
+
+		if (r->open == FC_CALLOUT && r->module == m && (!last || r->number > last->number))
+			last = r;
+	}
+	if (gates)
+		return last ? last->rip : word;
+	return fc_gate((unsigned)m, FG_ENTER_RETURN);
+}
+
+/*
+ * A return, by module or kernel; where the word leads is seen then. other: the kernel follows it in
+ * another way.
+ */
+void fc_ret(unsigned v, bool clobber, bool other)
 {
 	static const uint8_t scratch[] = { GUARD_RAX, GUARD_RCX, GUARD_RDX, GUARD_RSI, GUARD_RDI,
 					   GUARD_R8,  GUARD_R9,	 GUARD_R10, GUARD_R11 };
@@ -259,12 +303,8 @@ void fc_ret(unsigned v, bool clobber)
 	word = pop(v);
 	if (m >= 0)
 		below_is_gone(v);
-	go(v, word);
-	/* the rest of the leave-return gate: ret */
-	for (unsigned i = 0; i < FC_MODULES; i++)
-		if (!fc->module[i].views && l->cpu[v].rip == fc_gate_x(i, FG_LEAVE_RETURN) + 3 &&
-		    fc->d.verdict == GUARD_V_OK)
-			l->cpu[v].rip = pop(v);
+	go(v, other && m < 0 ? other_way(word) : word);
+	gate_ends(v);
 	if (fc_inside(v) >= 0)
 		oracle_returned(fc->oracle, v, l->cpu[v].gpr[GUARD_RSP]);
 }
@@ -280,10 +320,9 @@ void fc_depart(unsigned v, enum guard_cause cause, uint8_t vector)
 	l->cpu[v].rip = FC_KERNEL;
 }
 
+/* On from where it stands; at a crossing that is what is executed. */
 void fc_resume(unsigned v)
 {
-	struct fc_live *l = fc->live;
-
-	if (fc_inside(v) < 0)
-		go(v, l->cpu[v].rip);
+	go(v, fc->live->cpu[v].rip);
+	gate_ends(v);
 }

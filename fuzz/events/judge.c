@@ -27,9 +27,17 @@ void fc_broken(bool guarantee, const char *fmt, ...)
 static void heard(void)
 {
 	const char *line = oracle_failure_line(fc->oracle);
+	bool model = line && strstr(line, "reference model");
 
-	if (line && !fc->broken && fc->judges)
-		fc_broken(!strstr(line, "reference model"), "%s", line);
+	/*
+	 * The model is asked after the event, and no prediction counts where it cannot know whose a
+	 * frame is: one that could not be given back, or one that is given back behind a crossing
+	 * in the same event.
+	 */
+	if (model && fc->ev.released && fc->d.nlines > 1)
+		fc->live->torn = true; /* what it said stays said */
+	if (line && !fc->broken && fc->judges && !(model && fc->live->torn))
+		fc_broken(!model, "%s", line);
 }
 
 unsigned fc_by_index(unsigned index)
@@ -67,6 +75,12 @@ static void tell(void)
 			d->foreign ? ", foreign" : "");
 }
 
+static void watched(void)
+{
+	if (fc_watch)
+		fc_watch->told(fc_watch->ctx);
+}
+
 static void judge_one(unsigned v, enum guard_event_type type, enum guard_cause cause,
 		      uint8_t vector, uint64_t gpa)
 {
@@ -93,6 +107,7 @@ static void judge_one(unsigned v, enum guard_event_type type, enum guard_cause c
 	heard();
 	if (fc->trace)
 		tell();
+	watched();
 }
 
 /* Who has to leave leaves, before it executes more. */
@@ -121,14 +136,15 @@ void fc_judge(unsigned v, enum guard_event_type type, enum guard_cause cause, ui
 	if (type == GUARD_EV_X)
 		l->slot[l->slots++ % FC_SLOTS] = l->cpu[v].gpr[GUARD_RSP];
 	judge_one(v, type, cause, vector, gpa);
+	if (!fc->d.kick && !fc->d.inject_gp)
+		return;
 	first = fc->d;
 	if (first.kick)
 		kicked(v);
 	/* #GP inside: its delivery is an event like any other */
 	if (first.inject_gp && !l->stopped[v] && !fc->broken && l->view[v] != GUARD_VIEW_U)
 		judge_one(v, GUARD_EV_DEPART, GUARD_CAUSE_EXCEPTION, 13, 0);
-	if (first.inject_gp || first.kick)
-		fc->d = first;
+	fc->d = first;
 	if (first.inject_gp)
 		l->cpu[v].rip = FC_KERNEL;
 }
@@ -163,6 +179,7 @@ void fc_grant(unsigned v, unsigned m, uint64_t set, bool give)
 		       l->view[v]);
 	fc_ledger_admin(verdict);
 	heard();
+	watched();
 }
 
 void fc_register(unsigned m)
@@ -194,6 +211,7 @@ void fc_register(unsigned m)
 	}
 	fc_ledger_admin(v);
 	heard();
+	watched();
 }
 
 void fc_unregister(unsigned m)
@@ -208,6 +226,7 @@ void fc_unregister(unsigned m)
 	oracle_judged_unregister(fc->oracle, index, v, fc->d.kick);
 	oracle_unregistered(fc->oracle, index, v == GUARD_V_OK, stops(0));
 	fc_ledger_admin(v);
+	watched(); /* while the number still names the module */
 	if (v == GUARD_V_OK) {
 		fc_ledger_forget(m);
 		fc->live->index[m] = GUARD_MAX_MODULES;
@@ -228,4 +247,5 @@ void fc_reset(unsigned v)
 	oracle_vcpu_reset(fc->oracle, v, stops(v), fc->live->view[v]);
 	fc_ledger_admin(verdict);
 	heard();
+	watched();
 }

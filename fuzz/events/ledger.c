@@ -22,7 +22,7 @@ void fc_ledger_before(unsigned v, bool judging)
 	struct fc_live *l = fc->live;
 	struct fc_event *e = &fc->ev;
 
-	*e = (struct fc_event){ .vcpu = v, .judging = judging };
+	*e = (struct fc_event){ .vcpu = v, .judging = judging, .view = l->view[v] };
 	for (unsigned u = 0; u < FC_VCPUS; u++)
 		e->was |= (uint32_t)(l->view[u] != GUARD_VIEW_U) << u;
 	e->at_rsp_ok = judging && fc_get(l->cpu[v].cr3, l->cpu[v].gpr[GUARD_RSP], &e->at_rsp);
@@ -75,6 +75,7 @@ void fc_ledger_role(unsigned index, unsigned page, enum guard_role role)
 {
 	static const uint8_t zeros[4096];
 
+	fc_places_role(index, page, role);
 	if (role != GUARD_ROLE_NONE)
 		return;
 	if (page != FS_INIT && somebody_in(index))
@@ -141,9 +142,14 @@ static struct fc_record *left(const struct guard_event *ev, unsigned m, enum fc_
 
 		/* another vCPU may have changed what ran: that is then what leads home */
 		w.loose |= !fc_get(ev->cpu.cr3, w.gva, &now) || now != w.value;
-		if (w.gva >= above)
+		/* a module may be struck with RSP above a slot of its own, and return by it later */
+		if (w.gva >= above || (kind == FC_DEPARTED && w.entry))
 			r->word[r->words++] = w;
 	}
+	if (r->words && r->word[0].gva / 4096 - rsp / 4096 >= GUARD_EXTENT_PAGES)
+		fc_broken(true,
+			  "G6 VMM safety: module %u waits with more of a stack than any may have",
+			  m);
 	l->homes[v] = 0;
 	return r;
 }
@@ -178,7 +184,7 @@ static void comes_back(const struct guard_event *ev, struct fc_record *r, uint32
 				"home",
 				r->module, (unsigned long long)r->word[i].gva);
 	l->homes[ev->vcpu] = r->words;
-	memcpy(l->home[ev->vcpu], r->word, sizeof(r->word));
+	memcpy(l->home[ev->vcpu], r->word, r->words * sizeof(r->word[0]));
 }
 
 /* The activation with this slot, of what runs on v; NULL: none. */
@@ -198,6 +204,8 @@ static void enters(const struct guard_event *ev, unsigned m, bool inside)
 	unsigned v = ev->vcpu;
 	bool raw = ev->type == GUARD_EV_FETCH;
 
+	if (fc->d.cpu.rip == fc_fn(m, FN_CALLBACK, 0))
+		fc_places_callback(m);
 	if (inside && activation(v, slot))
 		return; /* at its own slot: one activation */
 	for (unsigned i = 0; i < FC_RECORDS && raw; i++) {
@@ -223,7 +231,13 @@ static void enters(const struct guard_event *ev, unsigned m, bool inside)
 		return;
 	}
 	l->home[v][l->homes[v]++] =
-		(struct fc_word){ slot, now, .entry = true, .caller = fc->ev.at_rsp };
+		(struct fc_word){ .gva = slot,
+				  .value = now,
+				  .entry = true,
+				  .caller = fc->ev.at_rsp,
+				  .init = fc->d.cpu.rip == fc_fn(m, FN_INIT, 0) };
+	if (fc->d.cpu.rip == fc_fn(m, FN_INIT, 0))
+		l->init[m] = FC_INIT_RUNS;
 }
 
 /* An activation ends, and with it the caller's address comes back. */
@@ -232,6 +246,8 @@ static void ends(const struct guard_event *ev, unsigned m, const struct fc_word 
 	struct fc_live *l = fc->live;
 	uint64_t slot = a->gva, now = 0;
 
+	if (a->init)
+		l->init[m] = FC_INIT_OVER;
 	if (!raw && (!fc_get(ev->cpu.cr3, slot, &now) || now != a->caller))
 		fc_broken(true,
 			  "G5 continuity: module %u ends, and its caller's address is not "
@@ -243,10 +259,19 @@ static void ends(const struct guard_event *ev, unsigned m, const struct fc_word 
 
 static uint32_t preserved(const struct guard_event *ev, unsigned m)
 {
-	if (ev->type == GUARD_EV_X)
+	if (ev->type == GUARD_EV_X && !fc->module[m].views) /* else there are no gates */
 		return ev->cpu.rip == fc_gate_x(m, FG_LEAVE_ASM) ? FC_POOL_ASM : FC_POOL_C;
 	/* of its own way out: only what all have in common is certain */
 	return FC_POOL_C & FC_POOL_ASM;
+}
+
+/* Nothing of what runs on v entered before a did. */
+static bool outermost(unsigned v, const struct fc_word *a)
+{
+	for (const struct fc_word *w = fc->live->home[v]; w < a; w++)
+		if (w->entry)
+			return false;
+	return true;
 }
 
 static void leaves(const struct guard_event *ev, unsigned m, bool raw)
@@ -254,7 +279,8 @@ static void leaves(const struct guard_event *ev, unsigned m, bool raw)
 	uint64_t slot = ev->cpu.gpr[GUARD_RSP], word = fc->ev.at_rsp;
 	const struct fc_word *a = activation(ev->vcpu, slot);
 
-	if (a && !in_text(m, a->caller)) {
+	/* the kernel may have gone on from a call-out to an entry: then the call-out's way back holds */
+	if (a && (!in_text(m, a->caller) || outermost(ev->vcpu, a))) {
 		ends(ev, m, a, raw);
 		return;
 	}
@@ -277,7 +303,7 @@ static void returns(const struct guard_event *ev, unsigned m, bool raw)
 			  m, (unsigned long long)slot);
 }
 
-static void returned_to(const struct guard_event *ev, unsigned m, bool last)
+static void returned_to(const struct guard_event *ev, unsigned m, bool last, bool raw, bool inside)
 {
 	struct fc_live *l = fc->live;
 	struct fc_record *found = NULL;
@@ -285,10 +311,14 @@ static void returned_to(const struct guard_event *ev, unsigned m, bool last)
 	for (unsigned i = 0; i < FC_RECORDS; i++) {
 		struct fc_record *r = &l->record[i];
 
-		if (r->open == FC_CALLOUT && r->module == m && r->rip == fc->d.cpu.rip &&
-		    r->rsp == fc->d.cpu.gpr[GUARD_RSP] && (!found || r->number > found->number))
+		if (r->open == FC_CALLOUT && r->module == m && r->raw == raw &&
+		    r->rip == fc->d.cpu.rip && r->rsp == fc->d.cpu.gpr[GUARD_RSP] &&
+		    (!found || r->number > found->number))
 			found = r;
 	}
+	if (inside)
+		fc_broken(true,
+			  "G1 entry: module %u goes on after a call-out where it runs already", m);
 	if (found)
 		comes_back(ev, found, 0, last, found->rsp);
 	else if (!l->vague && last)
@@ -302,8 +332,12 @@ static bool goes_on(const struct fc_record *r, const struct guard_cpu *cpu, uint
 	uint64_t w = fc_fn(r->module, FN_W, 0), rsp = cpu->gpr[GUARD_RSP];
 
 	*differ = 0;
-	if (!in_text(r->module, r->rip)) /* in a gate: at its next crossing, or past it */
-		return rsp - r->rsp + 8 <= 16;
+	if (!in_text(r->module, r->rip)) { /* in a gate: at its next crossing, or past it */
+		if (r->rip == fc_gate(r->module, FG_LEAVE_RETURN))
+			return rsp == r->rsp - 8;
+		return rsp ==
+		       r->rsp + (r->rip == fc_gate_x(r->module, FG_LEAVE_RETURN) + 3 ? 8 : 0);
+	}
 	if (rsp != r->rsp)
 		return false;
 	if (cpu->rip == r->rip)
@@ -315,7 +349,7 @@ static bool goes_on(const struct fc_record *r, const struct guard_cpu *cpu, uint
 	       (r->rip == w + FC_WARN && cpu->rip == w + FC_WARN + 2 && r->vector == 6);
 }
 
-static void resumes(const struct guard_event *ev, unsigned m, bool last)
+static void resumes(struct guard_event *ev, unsigned m, bool last)
 {
 	struct fc_live *l = fc->live;
 	struct fc_record *found = NULL;
@@ -343,23 +377,51 @@ static void resumes(const struct guard_event *ev, unsigned m, bool last)
 		fc_broken(true, "G5 continuity: module %u resumes elsewhere than where it was", m);
 	comes_back(ev, found, differ, last,
 		   ev->cpu.gpr[GUARD_RSP] + (in_text(m, found->rip) ? 0 : 8));
+	/* the crossing that is judged next finds the module's registers, put back */
+	for (unsigned i = 0; !last && i < GUARD_GPRS; i++)
+		if (fc->module[m].binding.policy.registers == GUARD_REGS_SCRUB &&
+		    (found->compare & ~differ) >> i & 1)
+			ev->cpu.gpr[i] = found->gpr[i];
+}
+
+static void no_way_back(unsigned m)
+{
+	for (unsigned i = 0; i < FC_RECORDS; i++)
+		if (fc->live->record[i].module == m)
+			fc->live->record[i].open = 0;
 }
 
 /* ---- after an event ---- */
 
-static void line(const struct guard_event *ev, const struct guard_line *g, bool last, bool inside)
+static bool has_frames(unsigned m)
+{
+	const struct fc_live *l = fc->live;
+
+	for (unsigned p = 0; l->index[m] < FC_MODULES && p < FC_PAGES; p++)
+		if (l->of_page[l->index[m]][p])
+			return true;
+	return false;
+}
+
+static void line(struct guard_event *ev, const struct guard_line *g, bool last, bool inside)
 {
 	unsigned m = fc_by_index(g->module);
 	uint64_t in;
 	bool raw;
 
-	if (g->verdict != GUARD_V_OK || m == FC_MODULES)
+	if (m == FC_MODULES)
+		return;
+	fc_places_line(ev, m, g);
+	/* what is read anew, or was refused while it was read, has no way back to where it lay before */
+	if (g->event == GUARD_ANNOUNCE && g->verdict != GUARD_V_OK && !has_frames(m))
+		no_way_back(m);
+	if (g->verdict != GUARD_V_OK)
 		return;
 	in = ev->cpu.rip - fc_seg(m, FS_GATES);
 	raw = ev->type != GUARD_EV_X || fc->module[m].views || in >= 4096;
 	switch (g->event) {
 	case GUARD_ENTER_CALL: enters(ev, m, inside); break;
-	case GUARD_ENTER_RETURN: returned_to(ev, m, last); break;
+	case GUARD_ENTER_RETURN: returned_to(ev, m, last, raw, inside); break;
 	case GUARD_RESUME: resumes(ev, m, last); break;
 	case GUARD_LEAVE_CALL: leaves(ev, m, raw); break;
 	case GUARD_LEAVE_RETURN: returns(ev, m, raw); break;
@@ -384,6 +446,15 @@ static void views_are_told(void)
 	for (unsigned u = 0; u < FC_VCPUS; u++) {
 		bool was = fc->ev.was >> u & 1, is = l->view[u] != GUARD_VIEW_U;
 
+		unsigned in = is ? fc_by_index(l->view[u]) : FC_MODULES;
+
+		if (in < FC_MODULES && !l->stopped[u] &&
+		    l->set[u] & ~(fc->module[in].binding.bound & l->granted[u][in]))
+			fc_broken(
+				true,
+				"G4 binding: vCPU %u has 0x%llx inside of module %u, and 0x%llx is granted",
+				u, (unsigned long long)l->set[u], in,
+				(unsigned long long)l->granted[u][in]);
 		if (u != v && was && !is && !((d->kick | d->stop) >> u & 1))
 			fc_broken(
 				true,
@@ -403,6 +474,7 @@ void fc_ledger_judged(const struct guard_event *ev)
 {
 	const struct guard_decision *d = &fc->d;
 	bool inside = fc->ev.was >> ev->vcpu & 1;
+	struct guard_event now = *ev; /* as each line finds it */
 	bool raised = false;
 
 	if (d->nlines > GUARD_MAX_LINES || d->kick >> FC_VCPUS || d->kick >> ev->vcpu & 1) {
@@ -416,10 +488,11 @@ void fc_ledger_judged(const struct guard_event *ev)
 		raised |= g->verdict == GUARD_V_OK &&
 			  (g->event == GUARD_ENTER_CALL || g->event == GUARD_ENTER_RETURN ||
 			   g->event == GUARD_RESUME);
-		line(ev, g, i + 1 == d->nlines, inside);
+		line(&now, g, i + 1 == d->nlines, inside);
 		/* one event may lead out of one module and into the other */
 		inside = g->to != GUARD_VIEW_U;
 	}
+	fc_places_left(ev);
 	if (fc->ev.raises && !raised)
 		fc_broken(true, "G1 entry: vCPU %u is raised, and nothing was accepted", ev->vcpu);
 	if (fc->ev.raises && ev->type != GUARD_EV_X && ev->type != GUARD_EV_FETCH)
@@ -438,18 +511,19 @@ void fc_ledger_judged(const struct guard_event *ev)
 void fc_ledger_admin(enum guard_verdict verdict)
 {
 	(void)verdict;
+	for (unsigned m = 0; fc->ev.failures && m < FC_MODULES; m++)
+		fc_places_forget(m); /* half withdrawn, perhaps */
 	views_are_told();
 }
 
 /* Module m is gone from where it was: no way leads back, and no frame is left (each was looked at). */
 void fc_ledger_forget(unsigned m)
 {
-	struct fc_live *l = fc->live;
+	const struct fc_live *l = fc->live;
 	unsigned index = l->index[m];
 
-	for (unsigned i = 0; i < FC_RECORDS; i++)
-		if (l->record[i].module == m)
-			l->record[i].open = 0;
+	fc_places_forget(m);
+	no_way_back(m);
 	if (index >= FC_MODULES)
 		return;
 	for (unsigned p = 0; p < FC_PAGES; p++)

@@ -29,7 +29,9 @@ static const struct {
 
 static uint32_t start_of(struct mb *b, unsigned fn)
 {
-	return fn == FN_INIT ? mb_moff(b, FS_INIT, 0) : fn * 0x100;
+	return fn == FN_INIT || fn == FN_CALLBACK
+		       ? mb_moff(b, FS_INIT, fn == FN_INIT ? 0 : FC_CALLBACK)
+		       : fn * 0x100;
 }
 
 static void add_function(struct mb *b, unsigned fn)
@@ -61,7 +63,10 @@ static void add_code(struct mb *b, bool views)
 	}
 	for (unsigned fn = 0; fn < FN_ENTRIES; fn++)
 		mb_entry(b, start_of(b, fn), GM_MIN_HEADROOM + 256 * fn,
-			 fn == FN_INIT ? GM_ENTRY_INIT : 0, fn == FN_G ? 0 : 4);
+			 fn == FN_INIT	     ? GM_ENTRY_INIT
+			 : fn == FN_CALLBACK ? GM_ENTRY_INIT_CALL
+					     : 0,
+			 fn == FN_G ? 0 : 4);
 	mb_import(b, 0, FC_POOL_C);
 	mb_import(b, 0, FC_POOL_ASM);
 	if (!views) {
@@ -90,8 +95,9 @@ static void *build(unsigned config, unsigned m, bool views, size_t *len)
 	else
 		mb_segment(&b, GM_SEG_GATES, FC_GATES * GM_GATE_BYTES, NULL);
 	mb_segment(&b, GM_SEG_DATA, 0x200, NULL);
-	mb_segment(&b, GM_SEG_PRIVATE, 0x100, text + 0x20);
-	mb_segment(&b, GM_SEG_INIT_TEXT, 0x100, text + 0x30);
+	/* with bytes of its own, and with none */
+	mb_segment(&b, GM_SEG_PRIVATE, 0x100, m ? NULL : text + 0x20);
+	mb_segment(&b, GM_SEG_INIT_TEXT, 0x200, text + 0x30);
 	add_code(&b, views);
 	mb_reloc(&b, RELOC_DATA, GM_R_64, GM_TARGET_SEGMENT, FS_DATA, 8);
 	mb_reloc(&b, RELOC_CALL, GM_R_PLT32, GM_TARGET_IMPORT, FI_C, -4);
@@ -133,13 +139,17 @@ bool fc_manifest(unsigned config, unsigned m, struct fc_module *out)
 
 uint64_t fc_seg(unsigned m, unsigned segment)
 {
-	return FC_AT(FC_MODULE_PAGE(m) + segment + (fc->live->moved[m] ? FC_MOVED : 0));
+	unsigned page = fc->live->page[m][segment];
+
+	return FC_AT(page ? page
+			  : FC_MODULE_PAGE(m) + segment + (fc->live->moved[m] ? FC_MOVED : 0));
 }
 
 uint64_t fc_fn(unsigned m, unsigned fn, uint32_t offset)
 {
-	return fn == FN_INIT ? fc_seg(m, FS_INIT) + offset
-			     : fc_seg(m, FS_TEXT) + fn * 0x100ull + offset;
+	if (fn == FN_INIT || fn == FN_CALLBACK)
+		return fc_seg(m, FS_INIT) + (fn == FN_INIT ? 0 : FC_CALLBACK) + offset;
+	return fc_seg(m, FS_TEXT) + fn * 0x100ull + offset;
 }
 
 uint64_t fc_gate(unsigned m, unsigned gate)
@@ -189,15 +199,23 @@ void fc_load(unsigned m)
 	const uint8_t *image = (const uint8_t *)fc->module[m].manifest + h->image.offset;
 	static const uint8_t nop5[8] = { 0x0f, 0x1f, 0x44, 0, 0 };
 	static const uint8_t zeros[4096];
+	static uint8_t old[4096];
 
+	/* memory that is not asked to be anything holds what somebody left there */
+	memset(old, 0x5e, sizeof(old));
 	for (unsigned i = 0; i < FC_SEGMENTS; i++) {
 		const struct gm_segment *s = mb_record(fc->module[m].manifest, MB_SEGMENTS, i);
 		uint32_t size = s->image == GM_NONE ? 0 : s->size;
+		uint64_t entry = fc_module_frame(m, i) * 4096ull | FC_P | FC_W;
+		unsigned page = (unsigned)((fc_seg(m, i) - FC_BASE) / 4096);
 
+		if (fc_pte_now(page) != entry)
+			fc_pte(page, entry);
 		/* each word once, and only what differs: the journal is short */
 		if (size)
 			put_bytes(fc_module_frame(m, i), 0, image + s->image, size);
-		put_bytes(fc_module_frame(m, i), size, zeros, sizeof(zeros) - size);
+		put_bytes(fc_module_frame(m, i), size, i == FS_PRIVATE && !size ? old : zeros,
+			  sizeof(zeros) - size);
 	}
 	for (uint32_t i = 0; i < h->relocs.count; i++)
 		relocate(m, mb_record(fc->module[m].manifest, MB_RELOCS, i));

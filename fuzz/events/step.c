@@ -6,7 +6,8 @@
  * another vCPU's registers. Any bytes are a meaningful input.
  *
  *	byte 0   step (modulo their number)
- *	byte 1   vCPU (low 2 bits), module (bit 2), first operand (the rest)
+ *	byte 1   vCPU (low 2 bits), module (bit 2), first operand (the rest): of crossings how
+ *	         they go (way()), of the others what their functions tell
  *	byte 2, 3   second and third operand
  */
 #include <string.h>
@@ -74,12 +75,24 @@ static uint64_t some_value(unsigned v, unsigned m, uint8_t a)
 
 /* ---- what the rest of the guest does ---- */
 
+/* A register of its own, or how far a stack frame is from it. */
+static uint64_t beside_register(unsigned v, bool frame, uint8_t b)
+{
+	const uint64_t *gpr = fc->live->cpu[v].gpr;
+
+	return frame ? gpr[GUARD_RBP] + 8 * (uint64_t)(int64_t)(int8_t)b
+		     : gpr[b / 16] + 8 * (uint64_t)(b % 16);
+}
+
+/* where: bit 0: beside RSP, else a slot; above: what is written, one of some values, or a frame's place. */
 static void poke(unsigned v, unsigned m, uint8_t where, uint8_t a, uint8_t b)
 {
 	uint64_t at = where & 1 ? fc->live->cpu[v].gpr[GUARD_RSP] + 8 * (uint64_t)(a % 16)
 				: some_slot(a) + 8 * (uint64_t)(a / 64);
 
-	fc_put(fc->live->cpu[v].cr3, at & ~7ull, some_value(v, m, b));
+	fc_put(fc->live->cpu[v].cr3, at & ~7ull,
+	       where / 2 % 4 == 1 || where / 2 % 4 == 2 ? beside_register(v, where & 4, b)
+							: some_value(v, m, b));
 }
 
 /* A leaf entry: of a stack's page, a module's, any; to a frame that means something. */
@@ -144,23 +157,48 @@ static void text(unsigned m, uint8_t a, uint8_t b)
 	}
 }
 
-static void hypercall(unsigned v, unsigned m, uint8_t a, uint8_t b)
+/* Where a segment is said to lie: 0 where it does, else any page, other segments' first. */
+static uint64_t placed(unsigned m, unsigned s, unsigned x)
+{
+	if (!x)
+		return fc_seg(m, s);
+	if (x <= 2 * FC_SEGMENTS)
+		return fc_seg(x <= FC_SEGMENTS ? 1 - m : m, (x - 1) % FC_SEGMENTS);
+	return FC_AT((x - 2 * FC_SEGMENTS) * 3);
+}
+
+/* Reloaded elsewhere, or back, and one segment at `place`; its pages are as the loader leaves them. */
+static void load_again(unsigned m, unsigned s, uint64_t place)
+{
+	struct fc_live *l = fc->live;
+
+	if (l->index[m] < FC_MODULES && !l->of_page[l->index[m]][FS_TEXT]) {
+		l->moved[m] ^= 1;
+		memset(l->page[m], 0, sizeof(l->page[m]));
+		if (place)
+			l->page[m][s] = (uint8_t)((place - FC_BASE) / 4096);
+	}
+	fc_load(m);
+}
+
+/* x: where one segment is announced, b / 8: which. */
+static void hypercall(unsigned v, unsigned m, uint8_t x, uint8_t a, uint8_t b)
 {
 	static const uint64_t numbers[] = { GUARD_CALL_WITHDRAW, GUARD_CALL_ANNOUNCE,
 					    GUARD_CALL_STATUS, 0x1234 };
 	struct fc_live *l = fc->live;
 	struct guard_cpu *c = &l->cpu[v], before = *c;
 	unsigned calls = b & 1 ? 1 : 4; /* a whole announcement, or a part */
+	unsigned one = b / 8 % FC_SEGMENTS;
 
-	if (a % 4 == 1 && b & 2 && fc_inside(v) < 0) {
-		/* reloaded elsewhere, or back; its pages are as the loader leaves them */
-		l->moved[m] ^= (l->index[m] < FC_MODULES && !l->of_page[l->index[m]][FS_TEXT]);
-		fc_load(m);
-	}
+	if (a % 4 == 1 && b & 2 && fc_inside(v) < 0)
+		load_again(m, one, x ? placed(m, one, x) : 0);
 	for (unsigned s = 0; s < FC_SEGMENTS; s++)
 		fc_put(fc->cr3[0], FC_DATA + 64 * m + 8 * s,
-		       b & 4 && s == b / 8 % FC_SEGMENTS ? some_place(v, m, b) & ~0xfffull
-							 : fc_seg(m, s));
+		       s != one ? fc_seg(m, s)
+		       : b & 4	? some_place(v, m, b) & ~0xfffull
+		       : b & 2	? fc_seg(m, s)
+				: placed(m, s, x));
 	while (calls--) {
 		c->gpr[GUARD_RAX] = numbers[a % 4];
 		c->gpr[GUARD_RBX] = fc->module[m].id;
@@ -249,33 +287,51 @@ static void administrator(unsigned m, uint8_t a)
 		fc_grant(v, m, FC_GIVEN, true);
 }
 
-void fc_step(const uint8_t step[FC_STEP])
+/* Of a crossing: bit 0: by no gate (call-outs), bit 1: it stops at the crossing's instruction. */
+static bool way(unsigned x)
+{
+	fc->live->halt = x & 2;
+	return x & 1;
+}
+
+static void step(unsigned kind, unsigned v, unsigned m, unsigned x, uint8_t a, uint8_t b);
+
+void fc_step(const uint8_t bytes[FC_STEP])
+{
+	unsigned v = bytes[1] % 4 % FC_VCPUS;
+
+	if (fc->live->stopped[v])
+		return;
+	step(bytes[0] % FC_NSTEPS, v, bytes[1] >> 2 & 1, bytes[1] >> 3, bytes[2], bytes[3]);
+	fc->live->halt = false; /* there was no crossing */
+}
+
+static void step(unsigned kind, unsigned v, unsigned m, unsigned x, uint8_t a, uint8_t b)
 {
 	static const enum guard_cause causes[] = { GUARD_CAUSE_IRQ, GUARD_CAUSE_EXCEPTION,
 						   GUARD_CAUSE_NMI, GUARD_CAUSE_OTHER };
 	static const uint8_t vectors[] = { 14, 6, 13, 1, 3, 32 };
 	struct fc_live *l = fc->live;
-	unsigned v = step[1] % 4 % FC_VCPUS, m = step[1] >> 2 & 1, x = step[1] >> 3;
-	uint8_t a = step[2], b = step[3];
 	struct guard_cpu *c = &l->cpu[v];
 	int in = fc_inside(v);
 
-	if (l->stopped[v])
-		return;
-	switch (step[0] % FC_NSTEPS) {
+	switch (kind) {
 	case ST_CALL:
+		way(x);
 		if (in >= 0 && in < (int)FC_MODULES && !(b & 1))
 			m = (unsigned)in;
 		fc_call(v, m, a % FN_ENTRIES, b >= 0x80 ? some_place(v, m, b) : fc_return_site(v));
 		break;
-	case ST_CALLOUT: fc_callout(v, FG_LEAVE + a % 3, false); break;
-	case ST_RET: fc_ret(v, !(a & 1)); break;
-	case ST_TAIL: fc_callout(v, FG_LEAVE + a % 3, true); break;
+	case ST_CALLOUT: fc_callout(v, FG_LEAVE + a % 3, false, way(x)); break;
+	case ST_RET: fc_ret(v, !(a & 1), way(x)); break;
+	case ST_TAIL: fc_callout(v, FG_LEAVE + a % 3, true, way(x)); break;
 	case ST_INNER: fc_inner(v, a % 4 == 3 ? FN_H : a % 4); break;
 	case ST_DEPART: fc_depart(v, causes[a % 4], vectors[b % 6]); break;
 	case ST_RESUME:
-		if (in >= 0)
+		if (in >= 0) {
+			fc_resume(v);
 			break;
+		}
 		if (a & 1) /* by the latest that was saved, else any */
 			l->cpu[v] = l->saved[a / 2 % FC_SAVED];
 		else if (l->saved_at)
@@ -301,12 +357,12 @@ void fc_step(const uint8_t step[FC_STEP])
 	case ST_FLAG: c->rflags ^= 1ull << (a % 4 == 0 ? 18 : a % 4 == 1 ? 8 : a % 20); break;
 	case ST_MODE: mode(c, a); break;
 	case ST_RSP:
-		if (in < 0)
+		if (in < 0 || x & 1)
 			c->gpr[GUARD_RSP] =
 				a & 1 ? some_slot(b)
 				      : c->gpr[GUARD_RSP] + 8 * (uint64_t)(int64_t)(int8_t)b;
 		break;
-	case ST_HYPER: hypercall(v, m, a, b); break;
+	case ST_HYPER: hypercall(v, m, (uint8_t)x, a, b); break;
 	case ST_GRANT: fc_grant(v, m, b % 8, a & 1); break;
 	case ST_REGISTER: administrator(m, a); break;
 	case ST_RESET:

@@ -44,6 +44,8 @@ void fc_poke(uint64_t gpa, const void *buf, size_t len)
 		fc->journal[fc->journaled].gpa = (uint32_t)word;
 		memcpy(&fc->journal[fc->journaled++].old, fc->ram + word, 8);
 	}
+	if (fc->above[gpa / 4096 / 64] >> gpa / 4096 % 64 & 1)
+		fc_tables_moved();
 	memcpy(fc->ram + gpa, buf, len);
 	fc->live->frame[gpa / 4096].dirty = 1;
 }
@@ -57,29 +59,79 @@ uint32_t fc_role(uint64_t gpa)
 	return gpa < FC_RAM ? fc->live->frame[gpa / 4096].role : GUARD_ROLE_NONE;
 }
 
-struct guard_mapping fc_walk(uint64_t cr3, uint64_t gva)
+/* One level of tables down. */
+static bool down(uint64_t *entry, uint64_t *rights, uint64_t gva, unsigned shift)
 {
-	struct guard_mapping map = { 0 };
-	uint64_t entry = cr3, rights = FC_W | FC_U;
+	uint64_t at = (*entry & ADDRESS) + (gva >> shift & 511) * 8;
+
+	/* what view U hides holds no tables */
+	if (at >= FC_RAM || fc->live->frame[at / 4096].role == GUARD_ROLE_PRIVATE)
+		return false;
+	memcpy(entry, fc->ram + at, 8);
+	*rights &= *entry;
+	return *entry & FC_P;
+}
+
+/* What was remembered of walks is forgotten. */
+void fc_tables_moved(void)
+{
+	fc->tables++;
+	memset(fc->above, 0, sizeof(fc->above));
+}
+
+static bool upper(uint64_t cr3, uint64_t gva, uint64_t *entry, uint64_t *rights)
+{
+	*entry = cr3;
+	*rights = FC_W | FC_U;
+	for (unsigned shift = 39; shift > 12; shift -= 9) {
+		uint64_t frame = (*entry & ADDRESS) / 4096;
+
+		if (frame < FC_FRAMES)
+			fc->above[frame / 64] |= 1ull << frame % 64;
+		if (!down(entry, rights, gva, shift))
+			return false;
+	}
+	return true;
+}
+
+/* The last table over gva, as an entry that leads there. */
+static bool last_table(uint64_t cr3, uint64_t gva, uint64_t *entry, uint64_t *rights)
+{
+	struct fc_last_table *t = &fc->last[(cr3 >> 12 ^ gva >> 21) % 4];
 
 	if ((uint64_t)((int64_t)(gva << 16) >> 16) != gva)
-		return map;
-	for (unsigned shift = 39; shift >= 12; shift -= 9) {
-		uint64_t at = (entry & ADDRESS) + (gva >> shift & 511) * 8;
-
-		/* what view U hides holds no tables */
-		if (at >= FC_RAM || fc->live->frame[at / 4096].role == GUARD_ROLE_PRIVATE)
-			return map;
-		memcpy(&entry, fc->ram + at, 8);
-		if (!(entry & FC_P))
-			return map;
-		rights &= entry;
+		return false;
+	if (t->version != fc->tables || t->cr3 != cr3 || t->region != gva >> 21) {
+		t->there = upper(cr3, gva, &t->entry, &t->rights);
+		t->version = fc->tables;
+		t->cr3 = cr3;
+		t->region = gva >> 21;
 	}
+	*entry = t->entry;
+	*rights = t->rights;
+	return t->there;
+}
+
+static struct guard_mapping leaf(uint64_t entry, uint64_t rights, uint64_t gva)
+{
+	struct guard_mapping map = { 0 };
+
+	if (!down(&entry, &rights, gva, 12))
+		return map;
 	map.gpa = entry & ADDRESS;
 	map.flags = GUARD_MAP_PRESENT | (rights & FC_W ? GUARD_MAP_WRITE : 0) |
 		    (rights & FC_U ? GUARD_MAP_USER : 0) | (map.gpa < FC_RAM ? GUARD_MAP_RAM : 0);
 	map.role = fc_role(map.gpa);
 	return map;
+}
+
+struct guard_mapping fc_walk(uint64_t cr3, uint64_t gva)
+{
+	uint64_t entry, rights;
+
+	if (!last_table(cr3, gva, &entry, &rights))
+		return (struct guard_mapping){ 0 };
+	return leaf(entry, rights, gva);
 }
 
 /* What guest code itself does, whose writes to frames that view U hides are dropped. */
@@ -155,14 +207,20 @@ static bool in_module(const char *what, unsigned module, uint32_t page)
 static void op_translate(void *vmm, unsigned vcpu, uint64_t cr3, uint64_t gva, size_t npages,
 			 struct guard_mapping *out)
 {
-	bool ok = enter(FC_TRANSLATE);
+	uint64_t entry = 0, rights = 0;
+	bool ok = enter(FC_TRANSLATE), there = false;
 
 	(void)vmm;
 	if (vcpu >= FC_VCPUS || gva % 4096 || !npages || npages > 64)
 		fc_broken(true, "G6 VMM safety: translation of %zu pages at 0x%llx", npages,
 			  (unsigned long long)gva);
-	for (size_t i = 0; i < npages; i++)
-		out[i] = ok ? fc_walk(cr3, gva + i * 4096) : (struct guard_mapping){ 0 };
+	for (size_t i = 0; i < npages; i++) {
+		uint64_t at = gva + i * 4096;
+
+		if (!i || at % (1u << 21) == 0) /* the tables above are the same for all in 2 MiB */
+			there = ok && last_table(cr3, at, &entry, &rights);
+		out[i] = there ? leaf(entry, rights, at) : (struct guard_mapping){ 0 };
+	}
 	answer(ok);
 }
 
@@ -402,12 +460,22 @@ static bool op_frame_role(void *vmm, unsigned module, uint32_t page, uint64_t gp
 			  "gets role %u for module %u page %u",
 			  (unsigned long long)gpa, f->module, f->page, f->role, role, module, page);
 	ok = enter(FC_ROLE);
-	if (ok && role == GUARD_ROLE_NONE)
+	if (ok && role == GUARD_ROLE_NONE) {
 		oracle_frame_released(fc->oracle, module, page);
+		fc->ev.released = true;
+	}
 	fc->live->torn |= !ok;
 	if (!answer(ok))
 		return false;
+	/* what nothing was put into shows the guest's own frame */
+	if (role == GUARD_ROLE_PRIVATE && !(fc->live->is_private[module] >> page & 1)) {
+		memcpy(fc->copy[module][page], fc->ram + gpa, 4096);
+		fc->copy_dirty[module] |= (uint16_t)(1u << page);
+	}
 	fc_ledger_role(module, page, role);
+	if (role == GUARD_ROLE_NONE)
+		fc->live->is_private[module] &= (uint8_t) ~(1u << page);
+	fc_tables_moved();
 	*f = (struct fc_frame){ .role = (uint8_t)role,
 				.module = (uint8_t)module,
 				.page = (uint8_t)page,

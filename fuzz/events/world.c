@@ -12,6 +12,7 @@
 #include "fuzz/fuzz.h"
 
 struct fc *fc;
+const struct fc_watch *fc_watch;
 
 #define BEHIND 64u
 #define KERNEL_FRAME 1u
@@ -105,8 +106,11 @@ static void hypercall(uint64_t number, unsigned m)
 		fc_x(0, FC_HYPERCALL);
 	} while (c->gpr[GUARD_RAX] == GUARD_V_AGAIN && !fc->broken);
 	if (fc->broken || c->gpr[GUARD_RAX] != GUARD_V_OK) {
-		fprintf(stderr, "fuzz: module %u is not announced: %s; %s\n", m,
-			guard_verdict_string((enum guard_verdict)c->gpr[GUARD_RAX]), fc->failure);
+		if (fc->broken)
+			fprintf(stderr, "fuzz-core: %s: %s\n",
+				fc->guarantee ? "guarantee" : "model", fc->failure);
+		fprintf(stderr, "fuzz: module %u is not announced: %s\n", m,
+			guard_verdict_string((enum guard_verdict)c->gpr[GUARD_RAX]));
 		fuzz_must(false, "an honest module is announced");
 	}
 }
@@ -168,6 +172,10 @@ static void make(unsigned config)
 			fc_poke(DATA_FRAME * 4096ull + 64 * m + 8 * s, &base, 8);
 		}
 		hypercall(GUARD_CALL_ANNOUNCE, m);
+		/* the first who enters has all its pages looked at: that is done */
+		fc_call(0, m, FN_F, FC_KRET);
+		fc_ret(0, false, false);
+		fuzz_must(!fc->broken && fc->live->cpu[0].rip == FC_KRET, "it is entered and left");
 	}
 	for (unsigned v = 0; v < FC_VCPUS; v++)
 		fc_thread(&l->cpu[v], v);
@@ -191,7 +199,10 @@ static void put_back(unsigned config)
 
 		memcpy(fc->ram + u->gpa, &u->old, 8);
 	}
-	memcpy(fc->live, &images[config], sizeof(*fc->live));
+	fc_tables_moved();
+	memcpy(fc->live, &images[config], offsetof(struct fc_live, home));
+	for (unsigned i = 0; i < FC_RECORDS; i++)
+		fc->live->record[i].open = 0;
 	memcpy(fc->guts, guts_images[config], fc->guts_size);
 	for (unsigned m = 0; m < FC_MODULES; m++) {
 		for (unsigned p = 0; fc->copy_dirty[m] && p < FC_PAGES; p++)
@@ -247,6 +258,8 @@ bool fc_run(const uint8_t *data, size_t size, enum fc_judges judges)
 					fc_step_names[data[at] % FC_NSTEPS],
 					data[at + 1] % 4 % FC_VCPUS, data[at + 1] >> 2 & 1,
 					data[at + 1] >> 3, data[at + 2], data[at + 3]);
+			if (fc_watch)
+				fc_watch->step(fc_watch->ctx, data + at);
 			fc_step(data + at);
 		}
 	if (!behind_is_untouched())

@@ -6,8 +6,6 @@
 #include "fuzz/fuzz.h"
 #include "scenario/scenario.h"
 
-#define MAGIC "GHSCN01\n"
-
 /* Both forms say the same, whichever it came from. */
 static void other_form(const struct scenario *s)
 {
@@ -42,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error err;
 	bool ok;
 
-	if (size >= strlen(MAGIC) && !memcmp(data, MAGIC, strlen(MAGIC)))
+	if (size >= strlen(SCN_MAGIC) && !memcmp(data, SCN_MAGIC, strlen(SCN_MAGIC)))
 		ok = scenario_decode("input", in.data, in.size, &s, &err);
 	else
 		ok = scenario_parse("input", (const char *)in.data, in.size, &s, &err);
