@@ -56,8 +56,24 @@ else
 fi
 
 # ---- nothing stands in the list without need ----
-# (What is equal ends soon; a guest that is lost may go on for ever.)
+# What is equal ends soon; a guest that is lost may go on for ever. But a busy machine is slow, and
+# on one two logs may be equal by chance: what looks wrong is looked at again.
 limit=5
+unlike() {
+	local try
+	for try in 1 2 3; do
+		! both run "$1" || continue
+		try=unlike
+		break
+	done
+	[ $try = unlike ] || return 1
+	if ! grep -qE '^--- sim, kvm: |^--- .* on kvm( on [a-z]+)?: ' "$tmp/out"; then
+		limit=60
+		both run "$1"
+		limit=5
+	fi
+	return 0
+}
 while read -r what id; do
 	[ -n "$what" ] || continue
 	case $what in
@@ -66,7 +82,7 @@ while read -r what id; do
 	esac
 	id=${id%%:*}
 	echo "not expressible on $what: $id: $(listed "$id")"
-	if both run "$id"; then
+	if ! unlike "$id"; then
 		fail "$id stands in the list, but its logs are equal" "$tmp/out"
 	elif grep -qE '^--- sim, kvm: |^--- .* on kvm( on [a-z]+)?: ' "$tmp/out"; then
 		ok

@@ -22,7 +22,7 @@ ok 0 "the test build is made, every check found once in the core"
 # checks that back each other; argued ones are counted apart.
 tools/without.py --claims >"$tmp/out" 2>&1
 r=$?
-grep -qE '^[0-9]+ checks: [0-9]+ shown, [0-9] argued, 0 open, 0 not as claimed' "$tmp/out" || r=1
+grep -qE '^[0-9]+ checks: [0-9]+ shown, [0-9]+ argued, 0 open, 0 not as claimed' "$tmp/out" || r=1
 [ $r -eq 0 ] || cat "$tmp/out"
 ok $r "without each check of the core an attack succeeds, but for those argued: $(tail -n 1 "$tmp/out")"
 
@@ -62,6 +62,16 @@ tools/without.py --list "$tmp/list" --learn binding-bound >"$tmp/out" 2>&1 &&
 r=$?
 [ $r -eq 0 ] || cat "$tmp/out"
 ok $r "--learn puts what it found in the place of a stale claim"
+
+# A refusal that nobody lists: a row less is one more.
+python3 - >"$tmp/list" <<-'END'
+	import json, sys
+	checks = json.load(open("tests/without-checks.json"))
+	json.dump([c for c in checks if c["check"] != "fetch-alias"], sys.stdout)
+END
+tools/without.py --list "$tmp/list" flags-df >"$tmp/out" 2>&1
+[ $? -eq 2 ] && grep -q '^  model/guard.c judge_fetch bad-mapping (line [0-9]*)$' "$tmp/out"
+ok $? "a refusal of the core that has no check in the list is told" "$tmp/out"
 
 "$GUARDHOUSE" attack --without mapping-frame E6 >"$tmp/out" 2>&1
 [ $? -eq 1 ] && grep -q 'G1 entry' "$tmp/out" &&

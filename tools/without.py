@@ -17,6 +17,9 @@ never a verdict that differs: it is
   - `G7 transparency` (with a `why`): the oracle is off, and the first expectation of the scenario
     that fails is one that an honest guest has: a value that comes back, or an `ok`.
 `mode` is "views" where unwrapped modules alone have what the check is for.
+Each place of the core where a refusal arises (a function and a verdict) needs a check in that function
+that gives this verdict, or a line in tests/without-elsewhere.txt: which checks of functions that it
+calls hold it, or why none is listed. A refusal that nobody listed ends this with an error.
 `argued` is one sentence in place of a proof: why no state that can be reached shows the loss. A check
 with neither is told as open. The run fails if a row is not as claimed, or if a row without claim
 turns out to be shown; --learn writes down what was found instead.
@@ -35,11 +38,15 @@ import threading
 import time
 
 LIST = "tests/without-checks.json"
+ELSEWHERE = "tests/without-elsewhere.txt"
 VARIABLE = "GUARDHOUSE_WITHOUT"
 CHUNK = 40  # scenarios in one process
 G7 = "G7 transparency"
 KEYS = {"check", "verdict", "file", "text", "becomes", "inside", "shown", "argued"}
 CLAIM = {"scenario", "proof", "also", "why", "mode"}
+# How a function begins, and a verdict; one that is only compared with arises elsewhere.
+FUNCTION = re.compile(r"^(?:static |inline )*(?:const )?(?:struct |enum )?\w+ \*?(\w+)\(", re.M)
+VERDICT = re.compile(r"(?<![=!]= )\bGUARD_V_(?!OK\b)(\w+)")
 # Undefined behaviour ends the copy; no run-time library, as the core has none.
 TRAPS = ["-fsanitize=undefined", "-fsanitize=bounds-strict", "-fsanitize-undefined-trap-on-error"]
 # What an honest guest expects: that it works. `keep` and other words may follow.
@@ -118,17 +125,69 @@ def once(text, source, start, end, what):
     return found[0].start(), found[0].end()
 
 
+def place_of(c, file, source):
+    """Where the expression of a check stands."""
+    what = "%s: %s, check %s" % (LIST, file, c["check"])
+    start, end = 0, len(source)
+    if "inside" in c:
+        start, end = once(c["inside"], source, start, end, what)
+    return once(c["text"], source, start, end, what)
+
+
+def function_at(source, at):
+    before = [m.group(1) for m in FUNCTION.finditer(source, 0, at)]
+    return before[-1] if before else "?"
+
+
+def elsewhere():
+    """(file, function, verdict) -> (line, checks or None)."""
+    lines = {}
+    with open(ELSEWHERE, encoding="utf-8") as f:
+        for n, line in enumerate(f, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            m = re.fullmatch(r"(\S+) (\w+) ([a-z-]+)(?:: ([a-z0-9-]+(?:, [a-z0-9-]+)*)| -- \S.*)", line.strip())
+            if not m:
+                raise Bad("%s:%d: not FILE FUNCTION VERDICT: CHECK, ... or -- REASON" % (ELSEWHERE, n))
+            lines[m.group(1, 2, 3)] = (n, m.group(4).split(", ") if m.group(4) else None)
+    return lines
+
+
+def refusals(checks):
+    """Every refusal of the core has a check, or a line that says where it is."""
+    lines, names, missing = elsewhere(), {c["check"] for c in checks}, []
+    for file in sorted(glob.glob("model/*.c")):
+        if file.endswith("names.c"):
+            continue
+        with open(file, encoding="utf-8") as f:
+            source = f.read()
+        listed = {
+            (function_at(source, place_of(c, file, source)[0]), c["verdict"]) for c in checks if c["file"] == file
+        }
+        for m in VERDICT.finditer(source):
+            place = (function_at(source, m.start()), m.group(1).lower().replace("_", "-"))
+            line = lines.pop((file,) + place, None)
+            if line and place in listed:
+                raise Bad("%s:%d: a check is listed there" % (ELSEWHERE, line[0]))
+            if line and any(name not in names for name in line[1] or []):
+                raise Bad("%s:%d: no such check" % (ELSEWHERE, line[0]))
+            if line:
+                listed.add(place)
+            elif place not in listed:
+                missing.append("%s %s %s (line %d)" % (file, *place, source.count("\n", 0, m.start()) + 1))
+    if missing:
+        raise Bad("refusals without a check in %s or a line in %s:\n  %s" % (LIST, ELSEWHERE, "\n  ".join(missing)))
+    for key, line in lines.items():
+        raise Bad("%s:%d: no such refusal: %s" % (ELSEWHERE, line[0], " ".join(key)))
+
+
 def rewrite(checks, file, source):
     """The file with every check of it switched; several may replace the same expression."""
     places = {}
     for n, c in enumerate(checks):
         if c["file"] != file:
             continue
-        what = "%s: %s, check %s" % (LIST, file, c["check"])
-        start, end = 0, len(source)
-        if "inside" in c:
-            start, end = once(c["inside"], source, start, end, what)
-        places.setdefault(once(c["text"], source, start, end, what), []).append((n, c["becomes"]))
+        places.setdefault(place_of(c, file, source), []).append((n, c["becomes"]))
     last = len(source)
     for (start, end), switches in sorted(places.items(), reverse=True):
         if end > last:
@@ -407,6 +466,7 @@ def main():
     args = parser.parse_args()
 
     checks = load(args.list)
+    refusals(checks)
     names = [c["check"] for c in checks]
     for name in args.check:
         if name not in names:
