@@ -10,7 +10,7 @@ FUZZ_NAMES  := $(filter-out $(FUZZ_NOT),$(or $(FUZZ_ONLY),$(FUZZ_NAMES)))
 # Those that are about the core: make fuzzing.
 FUZZ_GUARD   := $(patsubst fuzz/targets/%.c,%,$(wildcard $(patsubst %,fuzz/targets/%.c,core guest ko)))
 FUZZ_TARGETS := $(FUZZ_NAMES:%=$(BUILD)/fuzz/%)
-FUZZ_SHARED := $(BUILD)/fuzz/fuzz.o $(BUILD)/fuzz/steps.o $(BUILD)/fuzz/feedback.o $(if $(FUZZ_ENGINE),,$(BUILD)/fuzz/replay.o)
+FUZZ_SHARED := $(BUILD)/fuzz/fuzz.o $(BUILD)/fuzz/steps.o $(if $(FUZZ_ENGINE),,$(BUILD)/fuzz/replay.o)
 
 .PHONY: fuzz-targets
 fuzz-targets: $(FUZZ_TARGETS) $(if $(FUZZ_ENGINE),,$(BUILD)/fuzz/seeds)
@@ -30,6 +30,7 @@ GUEST_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/puppet/*.c))
 $(BUILD)/fuzz/guest $(BUILD)/tests/scenario_bed_test: $(GUEST_OBJ)
 DRIVER_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/drivers/*.c))
 $(BUILD)/fuzz/ko: $(DRIVER_OBJ)
+$(BUILD)/fuzz/guest $(BUILD)/fuzz/ko: $(BUILD)/fuzz/feedback.o
 $(BUILD)/tests/fuzz_ko_test $(BUILD)/bench/fuzz_bench: $(BUILD)/fuzz/steps.o
 # An engine's feedback is of the core alone: how often its judges took which branch says nothing.
 ifneq ($(filter libfuzzer afl,$(VARIANT)),)

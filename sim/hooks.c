@@ -27,6 +27,13 @@ static void slow_block(struct sim_space *s, uint64_t address, uint32_t size)
 	uc_emu_stop(s->uc);
 }
 
+static void (*note_block)(uint64_t rip);
+
+void sim_note_blocks(void (*note)(uint64_t rip))
+{
+	note_block = note;
+}
+
 static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 {
 	struct sim_space *s = user;
@@ -36,6 +43,8 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 	s->left -= size;
 	if (__builtin_expect(s->left < 0, 0))
 		slow_block(s, address, size);
+	if (__builtin_expect(note_block != NULL, 0) && s->stop == STOP_NONE)
+		note_block(address);
 }
 
 /* Precise mode only: every instruction. */

@@ -43,6 +43,26 @@ plant() {
 	[ $? -eq 1 ] && grep -q "$dir/finds/planted/.*: " "$tmp/log"
 }
 
+# branches ENGINE: two guests whose crossings are alike, one of which goes round a loop of the module's;
+# the engine must find that they are not.
+branches() {
+	local n
+	for n in 1 3; do
+		mkdir -p "$tmp/loop$n"
+		printf '%s\n' 'scenario L' 'title a loop' 'class sync' 'vcpus 1' 'module counter' 'thread 0' \
+			"call counter:enter/counter_spin $n" returns >"$tmp/loop.scn"
+		"$GUARDHOUSE" export "$tmp/loop.scn" --binary -o "$tmp/loop$n/input" >"$tmp/log" 2>&1 || return 1
+		[ "$1" = libfuzzer ] || afl-showmap -q -o "$tmp/map$n" -- build/guard-afl/fuzz/guest "$tmp/loop$n/input" \
+			>"$tmp/log" 2>&1 || return 1
+	done
+	if [ "$1" = libfuzzer ]; then
+		build/guard-libfuzzer/fuzz/guest -runs=0 "$tmp/loop1" "$tmp/loop3" >"$tmp/log" 2>&1 &&
+			grep -q 'DONE.* corp: 2/' "$tmp/log"
+	else
+		[ -s "$tmp/map1" ] && ! cmp "$tmp/map1" "$tmp/map3" >"$tmp/log" 2>&1
+	fi
+}
+
 if ! command -v clang >/dev/null || ! [ -e "$(clang --print-file-name=libclang_rt.fuzzer-x86_64.a)" ]; then
 	skip 'no clang with libFuzzer (make fuzz-parsers installs it)'
 	finish
@@ -74,6 +94,8 @@ for engine in libfuzzer afl; do
 	done
 	plant $engine $compiler
 	ok $? "$engine reports a planted find" "$tmp/log"
+	branches $engine
+	ok $? "$engine hears of a guest's branches" "$tmp/log"
 done
 # The verb: a campaign in a folder of its own, gone on with by the same command; what it refuses.
 verb() {

@@ -144,6 +144,12 @@ struct engine_ops {
 extern const struct engine_ops sim_engine; /* sim/: Unicorn */
 extern const struct engine_ops kvm_engine; /* hv-port/: a stock /dev/kvm */
 
+/*
+ * From here on, of all simulated VMs, `note` hears where each basic block begins that is executed, in
+ * order: a fuzzer's feedback. NULL: nobody does. It may call nothing of a VM.
+ */
+void sim_note_blocks(void (*note)(uint64_t rip));
+
 /* ---- what an engine calls; vmm/ implements all of it ---- */
 
 /*

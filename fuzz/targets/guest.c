@@ -56,6 +56,7 @@ static void set_up(void)
 					 .oracle = guarantee_only() ? ORACLE_ALONE : ORACLE_MODEL,
 					 .trace = getenv("FUZZ_GUEST_TRACE") ? stderr : NULL,
 					 .on_line = on_line };
+	sim_note_blocks(fuzz_feedback_block);
 }
 
 static struct scenario_bed *bed_for(const struct scenario *s)

@@ -16,6 +16,7 @@
 #include "fuzz/drivers/driver.h"
 #include "fuzz/feedback.h"
 #include "fuzz/fuzz.h"
+#include "vmm/engine.h"
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room, unsigned seed);
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size,
@@ -41,6 +42,7 @@ static void set_up(void)
 		.trace = getenv("FUZZ_KO_TRACE") ? stderr : NULL,
 		.logged = on_line,
 	};
+	sim_note_blocks(fuzz_feedback_block);
 }
 
 static void story(const char *kind, const char *text)
