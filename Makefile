@@ -70,6 +70,11 @@ HOST_DIRS := lib oracle wrap check scenario vmm sim hosted
 FUZZ_ENGINE := -fsanitize=fuzzer
 FUZZ_ONLY := core guest ko
 CC := clang
+ifeq ($(VARIANT),guard-libfuzzer)
+# The engine without its own memcmp() and strcmp(), which would watch those of the whole program.
+FUZZ_ENGINE := -Wl,--whole-archive $(shell clang --print-file-name=libclang_rt.fuzzer-x86_64.a) \
+	-Wl,--no-whole-archive -lstdc++ -lm
+endif
 else
 $(error VARIANT=$(VARIANT) is unknown: release, asan, cov, libfuzzer, afl, guard-libfuzzer or guard-afl)
 endif

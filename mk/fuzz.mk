@@ -38,7 +38,8 @@ CORE_JUDGES := $(CORE_OBJ) $(patsubst %.c,$(BUILD)/%.o,$(wildcard oracle/*.c))
 $(CORE_JUDGES): private override SANITIZE := $(filter-out -fsanitize=fuzzer-no-link,$(SANITIZE))
 $(CORE_JUDGES): private override CC := clang
 else ifeq ($(VARIANT),guard-libfuzzer)
-$(call obj,$(GUARD_SRC)): private override SANITIZE := -fsanitize=fuzzer-no-link
+# No tracing of comparisons: what mutates by steps makes nothing of them.
+$(call obj,$(GUARD_SRC)): private override SANITIZE := -fsanitize-coverage=inline-8bit-counters,pc-table
 else ifeq ($(VARIANT),guard-afl)
 $(call obj,$(GUARD_SRC)) $(FUZZ_TARGETS): private override CC := AFL_QUIET=1 afl-clang-fast
 endif

@@ -64,9 +64,9 @@ enum vm_symbol_kind {
 	VM_SYM_GATE    /* any other gate */
 };
 
-/* Names of one image. `by_address` is sorted; lookups by name scan. */
+/* Names of one image; by_name: the same, of equal names first those that are gates. */
 struct vm_symbols {
-	struct vm_symbol *by_address;
+	struct vm_symbol *by_address, **by_name;
 	size_t count;
 	uint64_t low, high; /* addresses that belong to this image */
 };
@@ -292,8 +292,8 @@ struct vm_symbol_list {
 };
 bool vm_symbol_add(struct vm_symbol_list *l, const char *prefix, const char *name, size_t max,
 		   uint64_t address, uint64_t size, enum vm_symbol_kind kind);
-/* Takes the names over from the list, sorted by address; the old ones are freed. */
-void vm_symbols_build(struct vm_symbols *s, struct vm_symbol_list *l, uint64_t low, uint64_t high);
+/* Takes the names over from the list; the old ones are freed. false: no memory, all as it was. */
+bool vm_symbols_build(struct vm_symbols *s, struct vm_symbol_list *l, uint64_t low, uint64_t high);
 void vm_symbol_list_free(struct vm_symbol_list *l);
 /* The exact name in one image; NULL if there is none. */
 const struct vm_symbol *vm_symbols_find(const struct vm_symbols *s, const char *name);

@@ -86,8 +86,10 @@ static bool guest_symbols(struct vm *vm, const struct elfile *e, const struct im
 			return false;
 		}
 	}
-	vm_symbols_build(&vm->symbols, &list, img->low, img->high);
-	return true;
+	if (vm_symbols_build(&vm->symbols, &list, img->low, img->high))
+		return true;
+	vm_symbol_list_free(&list);
+	return false;
 }
 
 static bool map_segment(struct vm *vm, const struct elfile *e, const Elf64_Phdr *ph)

@@ -189,17 +189,17 @@ bool module_names(struct placing *p)
 	uint64_t low = UINT64_MAX, high = 0;
 	uint32_t i;
 
-	if (!boot_table(&n) || !elf_names(&n) || !manifest_names(&n)) {
-		vm_symbol_list_free(&n.list);
-		return error_set(p->err, "%s: out of memory for its symbols", p->elf.path);
-	}
 	for (i = 0; i < vm_manifest(p->m)->segments.count; i++) {
 		low = p->base[i] < low ? p->base[i] : low;
 		high = p->base[i] + vm_segments(p->m)[i].size > high
 			       ? p->base[i] + vm_segments(p->m)[i].size
 			       : high;
 	}
-	vm_symbols_build(&p->m->symbols, &n.list, low, high);
+	if (!boot_table(&n) || !elf_names(&n) || !manifest_names(&n) ||
+	    !vm_symbols_build(&p->m->symbols, &n.list, low, high)) {
+		vm_symbol_list_free(&n.list);
+		return error_set(p->err, "%s: out of memory for its symbols", p->elf.path);
+	}
 	p->m->boot_symbol_count = n.nboot;
 	return true;
 }

@@ -55,16 +55,40 @@ static int by_address(const void *a, const void *b)
 	return strcmp(y->name, x->name);
 }
 
-void vm_symbols_build(struct vm_symbols *s, struct vm_symbol_list *l, uint64_t low, uint64_t high)
+static int by_name(const void *a, const void *b)
 {
-	vm_symbols_free(s);
-	if (l->count)
+	const struct vm_symbol *x = *(struct vm_symbol *const *)a;
+	const struct vm_symbol *y = *(struct vm_symbol *const *)b;
+	int order = strcmp(x->name, y->name);
+
+	if (order)
+		return order;
+	if (x->kind != y->kind)
+		return x->kind > y->kind ? -1 : 1;
+	return x < y ? -1 : 1;
+}
+
+bool vm_symbols_build(struct vm_symbols *s, struct vm_symbol_list *l, uint64_t low, uint64_t high)
+{
+	struct vm_symbol **names = NULL;
+
+	if (l->count) {
+		names = malloc(l->count * sizeof(struct vm_symbol *));
+		if (!names)
+			return false;
 		qsort(l->item, l->count, sizeof(*l->item), by_address);
+		for (size_t i = 0; i < l->count; i++)
+			names[i] = &l->item[i];
+		qsort(names, l->count, sizeof(struct vm_symbol *), by_name);
+	}
+	vm_symbols_free(s);
 	s->by_address = l->item;
+	s->by_name = names;
 	s->count = l->count;
 	s->low = low;
 	s->high = high;
 	memset(l, 0, sizeof(*l));
+	return true;
 }
 
 static void free_names(struct vm_symbol *item, size_t count)
@@ -77,6 +101,7 @@ static void free_names(struct vm_symbol *item, size_t count)
 void vm_symbols_free(struct vm_symbols *s)
 {
 	free_names(s->by_address, s->count);
+	free(s->by_name);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -88,14 +113,17 @@ void vm_symbol_list_free(struct vm_symbol_list *l)
 
 const struct vm_symbol *vm_symbols_find(const struct vm_symbols *s, const char *name)
 {
-	const struct vm_symbol *found = NULL;
-	size_t i;
+	size_t lo = 0, hi = s->count;
 
-	for (i = 0; i < s->count; i++)
-		if (!strcmp(s->by_address[i].name, name) &&
-		    (!found || s->by_address[i].kind > found->kind))
-			found = &s->by_address[i];
-	return found;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (strcmp(s->by_name[mid]->name, name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < s->count && !strcmp(s->by_name[lo]->name, name) ? s->by_name[lo] : NULL;
 }
 
 static int segment_at(const struct vm_module *m, const uint64_t *base, uint64_t gva)
