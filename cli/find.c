@@ -331,7 +331,7 @@ static int minimize(struct options *o)
 		return verb_error(o->verb, &err);
 	before = f.target->steps(&f.in);
 	progress_start("minimizes");
-	ok = find_minimize(f.target, &f.in, &o->play, &m, &err) || error_within(&err, o->file);
+	ok = find_minimize(f.target, &f.in, &o->play, &m, &err);
 	progress_stop();
 	ok = ok && write_find(o->out, &f, &err);
 	if (!ok) {

@@ -120,6 +120,11 @@ refused 'two forms' 'one of --c' export "$tmp/find" --c --text
 # ---- inputs of the target ko ----
 printf 'guardhouse-ko 1\nworld 0\nop 0 0 0 # counts\nmisreturn 1 0 0\n' >"$tmp/ko.txt"
 printf 'GHKO\377step' >"$tmp/ko.world"
+mkdir "$tmp/no-drivers"
+for verb in replay explain minimize; do
+	FUZZ_KO_CORPUS=$tmp/no-drivers refused "$verb without drivers" \
+		"^guardhouse $verb: $tmp/ko.txt: $tmp/no-drivers/e1000e.ko: cannot open" $verb "$tmp/ko.txt"
+done
 refused 'a world that is none' "$tmp/ko.world: no input of the target ko" replay "$tmp/ko.world"
 for bad in 'version:guardhouse-ko 2' 'world:guardhouse-ko 1\nworld 12' 'step:guardhouse-ko 1\nworld 0\nfly 1 2 3' \
 	'operand:guardhouse-ko 1\nworld 0\nop 0 0 256' 'no world:guardhouse-ko 1\n'; do

@@ -84,7 +84,7 @@ bool find_minimize(const struct find_target *t, struct blob *best, const struct 
 		return error_set(err, "no temporary file can be made");
 	ok = find_play(t, best, opt, s.log, &s.want, err);
 	if (ok && !s.want.broken)
-		ok = error_set(err, "it shows nothing: there is nothing to keep");
+		ok = error_set(err, "%s: it shows nothing: there is nothing to keep", opt->name);
 	m->report = s.want;
 	for (more = ok; more && !s.stopped;) {
 		more = fewer(&s);
