@@ -26,7 +26,7 @@ link='<6>[    1.6] NIC Link is Up\n'
 judged 0 'other times' 'ok: messages of e1000e: the same 2' "$clock$link" "${clock/1.5/3.5}$link"
 for said in 'tsc: Refined TSC clocksource calibration: 2596.107 MHz' \
 	'clocksource: Switched to clocksource tsc' 'sched_clock: Marking unstable (1, 2)' \
-	'hrtimer: interrupt took 12 ns' 'IPv6: ADDRCONF(NETDEV_CHANGE): eth0: link becomes ready'; do
+	'hrtimer: interrupt took 12 ns' 'sched: RT throttling activated' 'IPv6: ADDRCONF(NETDEV_CHANGE): eth0: link becomes ready'; do
 	judged 0 "in the background: $said" 'ok: messages of e1000e: the same 2' \
 		"<6>[    1.5] $said\n$clock$link" "$clock$link"
 	judged 0 "in the background, wrapped: $said" 'ok: messages of e1000e: the same 2' \

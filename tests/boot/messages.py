@@ -25,7 +25,7 @@ DROP = [
     # random addresses and speeds that the kernel measures
     re.compile(r"MB/s|random: crng"),
     # the emulated machine was slow for a moment
-    re.compile(r"hrtimer: interrupt took|perf: interrupt took too long"),
+    re.compile(r"(hrtimer|perf): interrupt took|sched: RT throttling activated"),
     # the kernel measures its clock in the background and is done during one round or the other
     re.compile(r"^(tsc|TSC|clocksource|sched_clock)\b"),
 ]
