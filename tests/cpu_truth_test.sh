@@ -29,10 +29,13 @@ check() {
 	if "$@" >"$tmp/said" 2>&1; then ok; else fail "$what" "$tmp/said"; fi
 }
 
-# same HOST RESULT: what was run is what is recorded; comments aside
+# same HOST RESULT: what was run is what is recorded; comments aside, and of the CPUs of machines also
+# what the manuals leave open: they differ in it (PF after BSF and BSR)
 same() {
-	grep -v '^#' "$2" >"$tmp/got" # no <(...): a test bed has no /dev/fd
-	if grep -v '^#' "$results/$1.txt" | diff - "$tmp/got" >"$tmp/diff"; then
+	local open=
+	[ "$1" != pvm ] || open='s/ open=[0-9a-f]*//'
+	sed "/^#/d; $open" "$2" >"$tmp/got" # no <(...): a test bed has no /dev/fd
+	if sed "/^#/d; $open" "$results/$1.txt" | diff - "$tmp/got" >"$tmp/diff"; then
 		ok
 	else
 		fail "$1: not what $results/$1.txt says (if it is right: tools/cpu-truth.sh >$results/$1.txt, then tools/cpu_truth.py --update)" "$tmp/diff"
