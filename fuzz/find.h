@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A find: an input that shows something wrong, whoever made it. Three kinds of inputs, a scenario and
- * inputs of the fuzz targets `core` and `ko`, give the verbs replay, minimize, explain and export the same small
- * interface. Each is kept in its binary form, one step behind the other; docs/fuzzing.md, "A find".
+ * inputs of the fuzz targets `core` and `ko`, give the verbs replay, minimize, explain and export the
+ * same small interface. Each is kept in its binary form, one step behind the other; docs/fuzzing.md, "A find".
  *
  *   find/find.c       reads a file, plays an input in a process of its own
  *   find/scenario.c   scenarios

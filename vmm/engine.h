@@ -163,8 +163,9 @@ void vm_judge(struct vm *vm, const struct guard_event *ev, struct guard_decision
 uint64_t vm_foreign_x(struct vm *vm, const struct guard_event *ev);
 
 /*
- * Async-signal-safe; an engine with set_mark() calls it for every SIGSEGV from then on. A write to guest RAM at this host address has faulted: true if it is because of
- * a mark (vm_set_mark()), and may now be done again.
+ * Async-signal-safe; an engine with set_mark() calls it for every SIGSEGV from then on. A write to
+ * guest RAM at this host address has faulted: true if it is because of a mark (vm_set_mark()), and
+ * may now be done again.
  */
 bool vm_write_fault(const void *address);
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Back to a moment when nobody was inside a module: for a fuzzer, which gives the same modules in the same VM one
- * program after the other and cannot afford to load and announce them each time.
+ * Back to a moment when nobody was inside a module: for a fuzzer, which gives the same modules in the
+ * same VM one program after the other and cannot afford to load and announce them each time.
  *
  * Guest RAM is read-only from the mark on. The first write to a page faults: its bytes are kept, and
  * it is open for good, so that after a few inputs nothing faults any more and going back costs a
