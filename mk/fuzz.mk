@@ -32,6 +32,7 @@ DRIVER_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard fuzz/drivers/*.c))
 $(BUILD)/fuzz/ko: $(DRIVER_OBJ)
 $(BUILD)/fuzz/guest $(BUILD)/fuzz/ko: $(BUILD)/fuzz/feedback.o
 $(BUILD)/tests/fuzz_ko_test $(BUILD)/bench/fuzz_bench: $(BUILD)/fuzz/steps.o
+$(BUILD)/tests/find_minimize_test: $(BUILD)/fuzz/fuzz.o $(BUILD)/fuzz/steps.o $(BUILD)/tests/support/manifest_builder.o
 # An engine's feedback is of the core alone: how often its judges took which branch says nothing.
 ifneq ($(filter libfuzzer afl,$(VARIANT)),)
 CORE_JUDGES := $(CORE_OBJ) $(patsubst %.c,$(BUILD)/%.o,$(wildcard oracle/*.c))
