@@ -434,7 +434,8 @@ int verb_attack(int argc, char **argv)
 				    .seeds = ATTACK_SEEDS,
 				    .oracle = ORACLE_MODEL };
 	const char *module = NULL, *without = NULL;
-	bool only_list = false, demo = false, x_given = false;
+	bool only_list = false, demo = false, x_given = false, seed_given = false;
+	unsigned given = 0, judges = 0, withouts = 0;
 	uint64_t timeout = 0, n = 0, every = 0;
 	struct error err;
 	char **ids;
@@ -442,6 +443,8 @@ int verb_attack(int argc, char **argv)
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+		given++;
+		judges += c == OPT_ORACLE || c == OPT_NO_ORACLE || c == OPT_ORACLE_ALONE;
 		switch (c) {
 		case OPT_MODULE: module = optarg; break;
 		case OPT_LIST: only_list = true; break;
@@ -450,11 +453,15 @@ int verb_attack(int argc, char **argv)
 		case OPT_ORACLE: o.oracle = ORACLE_MODEL; break;
 		case OPT_NO_ORACLE: o.oracle = ORACLE_OFF; break;
 		case OPT_ORACLE_ALONE: o.oracle = ORACLE_ALONE; break;
-		case OPT_WITHOUT: without = optarg; break;
+		case OPT_WITHOUT:
+			without = optarg;
+			withouts++;
+			break;
 		case OPT_MARKDOWN: o.markdown = true; break;
 		case OPT_SEED:
 			if (!option_number(optarg, UINT64_MAX, &o.seed))
 				return verb_usage("attack", "--seed %s: not a number", optarg);
+			seed_given = true;
 			break;
 		case OPT_SEEDS:
 			if (!option_number(optarg, 100000, &n) || !n)
@@ -497,6 +504,12 @@ int verb_attack(int argc, char **argv)
 		default: return verb_usage("attack", "no option %s", argv[optind - 1]);
 		}
 	}
+	if (withouts > 1)
+		return verb_usage("attack", "--without: once, with commas between the checks");
+	if (judges > 1)
+		return verb_usage("attack", "one of --oracle, --no-oracle and --oracle-alone");
+	if (o.json && o.markdown)
+		return verb_usage("attack", "--json or --markdown");
 	if (without && !attack_is_without(without))
 		return attack_without(without, argc, argv);
 	if (without && o.oracle == ORACLE_MODEL)
@@ -519,7 +532,7 @@ int verb_attack(int argc, char **argv)
 	interrupt_catch();
 	timeout_start((unsigned)timeout);
 	if (demo)
-		return nids || module || only_list
+		return nids || given > 1u + seed_given + x_given
 			       ? verb_usage("attack", "--demo goes with --seed and --x only")
 			       : attack_demo(&o);
 	if (only_list)

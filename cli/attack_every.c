@@ -160,6 +160,8 @@ int attack_every(const struct attack_options *o, uint64_t most, char *const ids[
 	status = all.unreadable				       ? EXIT_USAGE
 		 : good == flows && flows && !interrupt_seen() ? EXIT_EXPECTED
 							       : EXIT_VIOLATION;
+	if (!flows && !passed_over && !interrupt_seen() && !all.unreadable)
+		status = verb_usage("attack", "--interrupt-every: no honest flow among these");
 	if (o->json) {
 		if (attack_print_json(json_pack("{s:I, s:I, s:I, s:I, s:b, s:O}", "flows",
 						(json_int_t)flows, "as_without", (json_int_t)good,

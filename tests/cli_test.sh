@@ -49,11 +49,25 @@ for bad in '' 'counter extra' 'counter --vcpus 0' 'counter --vcpus 99' 'counter 
 	gh run $bad
 	check "run $bad ends with 2 and one line" one_line_error
 done
-for bad in 'NOID' '--x nop' '--demo R3' '--seed 1x'; do
+for bad in 'NOID' '--x nop' '--demo R3' '--seed 1x' '--demo --json' '--demo --vcpus 2' 'C0 --json --markdown' \
+	'C0 --oracle --oracle-alone' 'C0 --without mode-cpl --without flags-tf'; do
 	# shellcheck disable=SC2086
 	gh attack $bad
 	check "attack $bad ends with 2 and one line" one_line_error
 done
+gh attack E8 --interrupt-every
+check 'attack --interrupt-every of no honest flow ends with 2' status_is 2
+check 'and says so' grep -q 'no honest flow among these' "$tmp/err"
+
+# Before the tool, which needs the source tree, is asked.
+for bad in '' '--list core' 'core --dir=' 'core --out= --mutants' 'core --mutants --time 3' 'core --budget 3' \
+	'core --seeds 3' 'core --out x.md' 'core --engine' 'core --engine qemu' 'core --frob' 'core guest' 'core --time 0'; do
+	# shellcheck disable=SC2086
+	gh fuzz $bad
+	check "fuzz $bad ends with 2 and one line" one_line_error
+done
+gh fuzz ''
+check 'fuzz with an empty name ends with 2 and one line' one_line_error
 
 gh run counter
 check 'run counter: as expected, 0' status_is 0

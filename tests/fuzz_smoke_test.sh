@@ -112,6 +112,34 @@ if [ "$(basename "$BUILD")" = release ]; then
 	verb core --mutants --budget 0
 	[ $? -eq 2 ] && [ "$(wc -l <"$tmp/log")" -eq 1 ]
 	ok $? 'a budget of 0: one line, exit code 2' "$tmp/log"
+	# planted bugs: stopped after one, the same command goes on
+	tried() {
+		python3 -c 'import json, sys; print(len(json.load(open(sys.argv[1]))["mutants"]))' "$tmp/planted/mutants.json" 2>/dev/null ||
+			echo 0
+	}
+	hunted() { # MORE: until so many more are tried; Ctrl-C, which ends with 130
+		local had pid i
+		had=$(tried)
+		"$GUARDHOUSE" fuzz core --mutants --budget 20 --dir "$tmp/planted" >"$tmp/log" 2>&1 &
+		pid=$!
+		for ((i = 0; i < 600 && $(tried) < had + $1; i++)); do
+			sleep 0.2
+		done
+		kill -INT $pid
+		wait $pid
+		[ $? -eq 130 ] && [ "$(tried)" -ge $((had + $1)) ]
+	}
+	set -m # else what runs behind is deaf to Ctrl-C
+	hunted 1 && hunted 1 && ! grep -q 'all anew' "$tmp/log"
+	ok $? 'guardhouse fuzz --mutants, stopped twice: what was tried is kept' "$tmp/log"
+	set +m
+	touch "$tmp/file"
+	for bad in "--dir $tmp/file" "--dir $tmp/file/below" "--mutants --out $tmp" "--mutants --dir $tmp/file/below"; do
+		# shellcheck disable=SC2086 # words
+		verb core $bad
+		[ $? -eq 2 ] && [ "$(wc -l <"$tmp/log")" -eq 1 ]
+		ok $? "fuzz core $bad: one line, exit code 2" "$tmp/log"
+	done
 fi
 # The campaigns against the core: --total counts what was done before, the report adds up and measures.
 campaign() {
@@ -166,6 +194,6 @@ fi
 verb no-such-target
 [ $? -eq 2 ] && [ "$(wc -l <"$tmp/log")" -eq 1 ]
 ok $? 'an unknown target: one line, exit code 2' "$tmp/log"
-verb --list && grep -qx guest "$tmp/log"
-ok $? '--list names the targets' "$tmp/log"
+verb --list && printf '%s\n' "${targets[@]}" | cmp -s - "$tmp/log"
+ok $? '--list names the targets, and nothing else' "$tmp/log"
 finish

@@ -371,6 +371,13 @@ def arguments():
         parser.error(f"--jobs {args.jobs}: expected 1 to {len(os.sched_getaffinity(0))}, the cores there are")
     if args.seeds < 1 or (args.resume and not args.json):
         parser.error("--seeds is 1 or more; --resume needs --json")
+    if args.out and (os.path.isdir(args.out) or not os.access(os.path.dirname(args.out) or ".", os.W_OK)):
+        parser.error(f"--out {args.out}: cannot be written")
+    if args.json:
+        try:
+            os.makedirs(os.path.dirname(args.json) or ".", exist_ok=True)
+        except OSError as e:
+            parser.error(f"{e.filename}: {e.strerror}")
     every = sorted(os.path.basename(p)[:-6] for p in glob.glob("fuzz/mutants/*.patch"))
     for n in args.names:
         if n not in every:

@@ -383,6 +383,12 @@ def report(path, targets, totals, still_open):
         f.write("\n".join(out) + "\n")
 
 
+def refuse(text):
+    """What cannot be used: one line."""
+    print(f"fuzz: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     p.add_argument("--seconds", type=int, default=3600, help="in all (default: an hour); 0: only try the finds again")
@@ -409,12 +415,12 @@ def main():
         for engine in engines:
             if not os.path.exists(target.program(engine)):
                 variant = target.program(engine).split("/")[-3]
-                sys.exit(f"fuzz: {target.program(engine)}: is not built (make VARIANT={variant} fuzz-targets)")
+                refuse(f"{target.program(engine)}: is not built (make VARIANT={variant} fuzz-targets)")
     if any(not os.path.isdir(t.seeds) for t in targets):
         env = dict(os.environ, OWN="1", BUILD=f"{args.builds}/release")
         if subprocess.run(["fuzz/make-seeds.sh", f"{args.dir}/seeds"], env=env, stdout=subprocess.DEVNULL,
                           check=False).returncode:
-            sys.exit("fuzz: no seeds (make all fuzz-targets)")
+            refuse("no seeds (make all fuzz-targets)")
     weights = sum(TARGETS.get(t.name, 1) for t in targets) * len(engines)
     state = f"{args.dir}/campaign.json"
     totals, status, interrupted = load(state), Status(), False
@@ -454,4 +460,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as e:
+        refuse(f"{e.filename}: {e.strerror}")
