@@ -274,6 +274,8 @@ test-boot:
 	@$(SUBMAKE) all boot-programs
 	@GUARDHOUSE=$(BUILD)/guardhouse BUILD=$(BUILD) REQUIRE=$(REQUIRE) tests/boot/run
 
+## fuzz-targets   programs for fuzzers: VARIANT=libfuzzer, afl, guard-libfuzzer, guard-afl (mk/fuzz.mk)
+
 ## fuzz-smoke     two minutes: all targets on both engines, ten planted bugs killed by each
 .PHONY: fuzz-smoke
 fuzz-smoke:
@@ -313,8 +315,6 @@ fuzz-parsers:
 	@$(SUBMAKE) all fuzz-targets
 	@$(SUBMAKE) VARIANT=libfuzzer fuzz-targets
 	@$(SUBMAKE) VARIANT=afl fuzz-targets
-	@$(SUBMAKE) VARIANT=guard-libfuzzer fuzz-targets
-	@$(SUBMAKE) VARIANT=guard-afl fuzz-targets
 	@BUILD=$(BUILD) fuzz/make-seeds.sh
 	@tools/fuzz_parsers.py --seconds $(FUZZ_SECONDS) --report results/fuzz-parsers.md $(M)
 

@@ -126,7 +126,7 @@ def markdown(args, table, control, partial):
     if args.steps:
         lines += ["*steps*: of the input that killed it, minimized with the model left out; *hostile*: those of them that the real",
                   "core refuses, or that no honest kernel makes (`tools/fuzz_mutants_steps.py`). Each is needed there: two are a",
-                  "preparation and a violation.", ""]
+                  "preparation and a violation. `?`: it could not be minimized, and does not count as one of these.", ""]
     lines += ["| | |", "|---|---|", f"| engine | {args.engine} |", f"| budgets | {budget} |", f"| seeds | {seeds} |",
               f"| `model/` | git tree `{args.tree}` |"]
     if times:

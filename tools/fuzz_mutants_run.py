@@ -20,7 +20,7 @@ CFLAGS = ("-std=c11 -I. -ffreestanding -fno-stack-protector -mno-red-zone -mgene
 PACKAGES = "unicorn libelf libdw jansson libsodium liblzma libzstd".split()
 # name: longest input (fuzz/events/core.h, fuzz/puppet/puppet.h, fuzz/drivers/), honest seed, folder of its parts
 TARGETS = {"core": (257, "honest0", "events"), "guest": (8192, "honest", "puppet"),
-           "ko": (1024, "honest", "drivers")}
+           "ko": (197, "honest", "drivers")}
 
 stopping = threading.Event()
 running, lock = set(), threading.RLock()  # a signal may come while the main thread has it

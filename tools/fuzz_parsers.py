@@ -397,7 +397,7 @@ def main():
     p.add_argument("--slice", type=int, default=0, help="of libFuzzer: seconds after which sums are kept (0: at the end)")
     p.add_argument("--guard", action="store_true", help="targets about the core at full speed, without sanitizers")
     p.add_argument("--engines", default=",".join(ENGINES))
-    p.add_argument("--targets", help="all; with --guard those that are about the core")
+    p.add_argument("--targets", help="those that read files; with --guard those that are about the core")
     p.add_argument("--jobs", type=int, default=1, help="processes of one engine")
     p.add_argument("--dir", default="build/fuzz", help="the campaign's folder")
     p.add_argument("--builds", default="build", help="where the engines' builds are")
@@ -405,11 +405,10 @@ def main():
     args = p.parse_args()
     engines = args.engines.split(",")
     if not args.targets:
-        for t in guard.TARGETS:
+        for t in guard.TARGETS if args.guard else ():
             if guard.missing(t, args.builds):
                 print(f"fuzz: {t} is left out: {guard.missing(t, args.builds)}", file=sys.stderr)
-        args.targets = ",".join(guard.there_are(args.builds) if args.guard else
-                                [t for t in TARGETS if t not in guard.TARGETS or not guard.missing(t, args.builds)])
+        args.targets = ",".join(guard.there_are(args.builds) if args.guard else [t for t in TARGETS if t not in guard.TARGETS])
     targets = [Target(args, t) for t in args.targets.split(",")]
     for target in targets:
         for engine in engines:
