@@ -208,7 +208,8 @@ def run_libfuzzer(target, seconds, say, got):
         if left < 1:
             break
         before = os.path.getsize(target.log("libfuzzer"))
-        command = target.libfuzzer(f"-max_total_time={left}", f"-max_len={target.longest}",
+        # what is slow and comes to its end in time is no find
+        command = target.libfuzzer("-report_slow_units=86400", f"-max_total_time={left}", f"-max_len={target.longest}",
                                    "-print_final_stats=1", f"-artifact_prefix={target.finds}/")
         if os.path.exists(target.dictionary):
             command.append(f"-dict={target.dictionary}")
