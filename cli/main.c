@@ -48,14 +48,14 @@ int verb_error(const char *verb, const struct error *err)
 
 int verb_usage(const char *verb, const char *fmt, ...)
 {
+	struct error err;
 	va_list ap;
 
 	fflush(stdout);
-	fprintf(stderr, "guardhouse %s: ", verb);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	error_vset(&err, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, " (see guardhouse %s --help)\n", verb);
+	fprintf(stderr, "guardhouse %s: %s (see guardhouse %s --help)\n", verb, err.text, verb);
 	return EXIT_USAGE;
 }
 

@@ -3,14 +3,23 @@
 
 #include <stdio.h>
 
+bool error_vset(struct error *err, const char *fmt, va_list ap)
+{
+	if (!err)
+		return false;
+	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	for (char *c = err->text; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	return false;
+}
+
 bool error_set(struct error *err, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (!err)
-		return false;
 	va_start(ap, fmt);
-	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	error_vset(err, fmt, ap);
 	va_end(ap);
 	return false;
 }

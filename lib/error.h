@@ -13,8 +13,13 @@ struct error {
 	char text[512]; /* one line without newline: "FILE: offset 0x1c: ..." */
 };
 
-/* Formats into err (if not NULL) and returns false, so that `return error_set(...)` reads well. */
+/*
+ * Formats into err (if not NULL) and returns false, so that `return error_set(...)` reads well. Paths are
+ * somebody's words: a control character becomes '?'.
+ */
 bool error_set(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool error_vset(struct error *err, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
 /*
  * "PATH: offset 0x..: TEXT" about a place in a file. Names in the text may be the file's own words:
  * what is not printable becomes '?'.

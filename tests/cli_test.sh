@@ -55,6 +55,10 @@ for bad in 'NOID' '--x nop' '--demo R3' '--seed 1x' '--demo --json' '--demo --vc
 	gh attack $bad
 	check "attack $bad ends with 2 and one line" one_line_error
 done
+for verb in run attack replay minimize explain export check inspect fuzz; do
+	gh $verb $'no\nfile' $'or\ttwo'
+	check "$verb: a path with a newline makes no second line" one_line_error
+done
 gh attack E8 --interrupt-every
 check 'attack --interrupt-every of no honest flow ends with 2' status_is 2
 check 'and says so' grep -q 'no honest flow among these' "$tmp/err"
