@@ -28,7 +28,7 @@ struct one {
 	bool passed;
 };
 
-static char log_path[64];
+static char log_path[] = "/tmp/scenario_bed.XXXXXX"; /* mkstemp() */
 static struct one one[MAX_CASES];
 static unsigned ones;
 static glob_t found;
@@ -69,7 +69,6 @@ static int load_all(void **state)
 	int fd;
 
 	(void)state;
-	strcpy(log_path, "/tmp/scenario_bed.XXXXXX");
 	fd = mkstemp(log_path);
 	if (fd < 0 || close(fd) || glob("corpus/scenarios/*.scn", 0, NULL, &found))
 		return -1;
